@@ -1,0 +1,122 @@
+//! beadle reads calendar feeds and tells people what is new, changed, cancelled or about to start.
+//! What it does for its users is in README.md; this is how.
+//!
+//! ```text
+//!  config.toml ─► config::Config (checked once)        app: one `now` per wake, read nowhere else
+//!
+//!   feed URL ─┐             POLL, per feed, when its time has come: Pipeline::poll
+//!             ▼
+//!     fetch::Fetcher      conditional GET ─► not modified | body | error              I/O
+//!     calendar::scan      bytes ─► slices, and a fingerprint of each                  pure
+//!     calendar::parse     slices with an unknown fingerprint ─► Event, Warning        pure
+//!     lookup::Site        events ─► what the feed's site says of them                 I/O
+//!     calendar::diff      what is known, what was read ─► Change                      pure
+//!     plan::changes       Change, Watch ─► Planned                                    pure
+//!     Store::commit_poll  feed, events, outbox rows: one transaction                  I/O
+//!             │
+//!             │             ROUND, when something is due: Pipeline::tick
+//!     calendar::recur     events, window ─► Occurrence                                pure
+//!     plan::reminders     … and digest, welcome ─► Planned                            pure
+//!     Store::commit_due   outbox rows, and up to when all is planned                  I/O
+//!             ▼
+//!   ═══ outbox: one row for each message and address; its id is the dedup key ═══
+//!             │             Pipeline::deliver
+//!     Store::claim_due    rows that are due, under a lease                            I/O
+//!     Notifier::render    Notification ─► Payload, kept before the first attempt      pure
+//!     Notifier::send      one attempt ─► Receipt | NotifyError                        I/O
+//!     Store::settle       sent | put off until (retry) | dead | superseded | expired  I/O
+//! ```
+//!
+//! | module | what it hides |
+//! |---|---|
+//! | [`app`] | the two loops, signals, the clock; nothing else sleeps or reads the time |
+//! | [`pipeline`] | the flow above, as calls; start reading here |
+//! | [`config`] | the TOML file, its errors with line and hint, where secrets are kept |
+//! | [`fetch`] | one request within limits, what servers ask for, when to poll next |
+//! | [`lookup`] | what the feed's site says of an event and the feed does not |
+//! | [`calendar`] | everything feeds get wrong; from bytes to [`Change`](calendar::diff::Change)s |
+//! | [`plan`] | watches, reminders, digests: who is told what, when, under which dedup key |
+//! | [`message`] | the words; escapes and limits of each medium |
+//! | [`store`] | the database, the states of a delivery and every legal transition |
+//! | [`notify`] | Discord, mail, terminal; what each answer of a server means |
+//! | [`retry`] | when to try again |
+//! | [`commands`] | what the command line asks besides `run` and `once` |
+//!
+//! # A new event
+//!
+//! 1. [`Pipeline::poll`](pipeline::Pipeline::poll) fetches the feed. The body holds a slice whose
+//!    fingerprint is not among those kept from the last poll; only this slice is parsed.
+//! 2. [`diff`](calendar::diff::diff) finds an event of which nothing was told. It is not told now
+//!    either: the row is written with `since`, and the next poll comes after the feed's `settle`.
+//! 3. That poll finds it still there. A [`Change`](calendar::diff::Change) of kind `New` goes to
+//!    [`plan::changes`], which asks each watch whether the event is its business and makes one
+//!    [`Planned`](plan::Planned) for each receiver.
+//! 4. The event, now known as told, and a row for each address of the receiver are committed
+//!    together. The row's id is a hash of the address and the dedup key, so that the same news can
+//!    enter once only.
+//! 5. The loop that delivers is woken, claims the row, renders it, keeps the bytes, and hands them
+//!    to the [`Notifier`](notify::Notifier). The receipt is recorded with the row.
+//! 6. Its reminders are nowhere yet. Each round computes which of them have fallen due since the
+//!    last one, from the events as they are then.
+//!
+//! # A moved event
+//!
+//! The Events Calendar puts start and end into the UID, so an event that moves leaves the feed and
+//! another one enters it.
+//!
+//! 1. The old row is absent, the new slice is unknown. [`identity`](calendar::identity) pairs them:
+//!    the UIDs share their steady part (else: the address, else title, organiser and nearness).
+//! 2. The row keeps its key and takes the new text; `told` still holds the old one. Once settled,
+//!    the difference between `told` and `seen` is one `Rescheduled`, with both times.
+//! 3. Reminders of the old time vanish with it. One that is already in the outbox is compared with
+//!    the events once more before it is sent, and superseded.
+//! 4. Reminders of the new time have another dedup key, so they are sent although some of the old
+//!    time were.
+//!
+//! # A crash while sending
+//!
+//! 1. Before the attempt the row is `Leased` and holds the exact bytes. The process dies; whether
+//!    the server took the message is not known.
+//! 2. At the next start [`Store::recover`](store::Store::recover) lets the lease run out. The row is
+//!    claimed again, and the same bytes are sent.
+//! 3. A bot's message carries a nonce made of the row's id, with `enforce_nonce`: within some
+//!    minutes Discord answers with the message it already has. A mail has the same Message-ID. A
+//!    webhook has nothing of the kind: its message may be there twice.
+//! 4. An attempt that outlived its lease cannot settle the row: the number of the attempt is part of
+//!    the condition.
+//!
+//! # Invariants, and the tests that hold them
+//!
+//! | | |
+//! |---|---|
+//! | no bytes make the calendar panic | `no_bytes_make_it_panic`, `no_lines_make_it_panic`, `no_text_makes_it_panic` |
+//! | one bad line costs that line, one bad event that event | `bad_lines`, `bad_dates`, `events_that_cannot_be_read_are_not_absent` |
+//! | form does not matter: order, folds, stamps | `form_does_not_matter`, `the_same_feed_is_no_change_in_any_order` |
+//! | a failed, cut or emptied feed removes nothing | `half_an_answer_removes_nothing`, `an_emptied_feed_is_held_back_for_a_day`, `a_feed_cut_anywhere_is_not_complete`, `a_sick_feed_changes_nothing` |
+//! | a moved event is moved, not removed and added | `a_moved_event_with_a_new_uid_is_rescheduled`, `a_moved_event_keeps_its_identity` |
+//! | a cancellation that only the site knows is told | `a_cancelled_event_is_told_with_its_reason_and_back_on`, `a_disappearance_is_settled_before_it_is_told` |
+//! | over 27 recorded exports, what an attentive person would say | `notices_are_what_an_attentive_person_would_say` |
+//! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
+//! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
+//! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
+//! | a reminder or digest is told once, and none is lost | `each_lead_is_told_once_whatever_the_clocks_do`, `a_poll_between_two_rounds_loses_no_reminder`, `a_clock_that_jumps_repeats_nothing_and_loses_nothing` |
+//! | a crash doubles nothing that Discord can recognise | `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless` |
+//! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
+//! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
+//! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
+//! | a secret is not shown | `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
+//! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
+//! | the example works, and nothing typed into it makes it panic | `the_example_is_valid_and_needs_no_secret`, `no_edit_of_the_example_makes_it_panic` |
+
+pub mod app;
+pub mod calendar;
+pub mod commands;
+pub mod config;
+pub mod fetch;
+pub mod lookup;
+pub mod message;
+pub mod notify;
+pub mod pipeline;
+pub mod plan;
+pub mod retry;
+pub mod store;
