@@ -1,0 +1,1051 @@
+//! Bytes to structure at the speed of memory (RFC 5545, 3.1 and 3.4).
+//!
+//! A poll usually finds nothing new, so the body is not parsed: it is cut into slices, one for each
+//! VEVENT, and each slice gets a hash that leaves its `DTSTAMP` out, because some publishers stamp
+//! every export anew. Only slices with an unknown hash are parsed.
+//!
+//! The [`Scanner`] takes the body in pieces as they arrive. It goes line by line, except where an
+//! event of the common form begins: then it looks for the next `END:VEVENT` at once. Nothing else
+//! is known of the text between, so it counts as one event only if it has been met before, or if
+//! the [`Visitor`] reads it line by line and agrees; otherwise it is gone through with care after
+//! all. Both ways find the same, wherever the pieces are cut; tests hold them to it.
+//!
+//! What is nested is counted off on a stack of its own, so depth costs no call stack.
+
+use std::borrow::Cow;
+
+use memchr::{memchr_iter, memchr2, memmem};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{Health, Warning};
+
+/// Largest component or line that is read, in bytes; memory is bounded by about twice as much.
+pub const LARGEST: usize = 16 * 1024 * 1024;
+/// Line breaks after a line that are passed over to see whether a blank continues it.
+const BREAKS: usize = 1024;
+/// What a line may take beyond its text until its end is known.
+const SLACK: usize = 2 * BREAKS + 2;
+/// How deep an `END` looks for its `BEGIN`; beyond that it counts as a stray one.
+const SEARCH: usize = 32;
+/// How deep components are counted off.
+const DEPTH: usize = 1 << 20;
+/// Warnings about structure are alike: more than these tell nothing new.
+const WARNINGS: usize = 50;
+
+/// A logical line as it stands in the body: its folds are still in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawLine<'a> {
+    /// 1-based number of its first physical line; 0 where it is not known, see [`Scanner`].
+    pub number: usize,
+    pub bytes: &'a [u8],
+    /// Whether it goes on over several physical lines.
+    pub folded: bool,
+    /// Where the next line begins, from the start of the text.
+    next: usize,
+}
+
+/// The logical lines of a text. A line ends with CRLF, LF or CR; empty lines are passed over, also
+/// where they stand before the blank that continues a line.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    text: &'a [u8],
+    cursor: Cursor,
+}
+
+impl<'a> Lines<'a> {
+    /// `number` is that of the first line; with 0, all are 0.
+    pub fn new(text: &'a [u8], number: usize) -> Self {
+        Lines { text, cursor: Cursor::new(number) }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = RawLine<'a>;
+
+    fn next(&mut self) -> Option<RawLine<'a>> {
+        self.cursor.next(self.text, true)
+    }
+}
+
+/// A place between two logical lines, and how much of the next one has been looked at.
+#[derive(Clone, Debug)]
+struct Cursor {
+    /// Where the next line begins.
+    at: usize,
+    /// Physical line at `at`, or 0. They are counted by LF, as editors do; by CR where there is no
+    /// LF.
+    number: usize,
+    by_cr: Option<bool>,
+    /// No line break of the line at `at` is unknown before here.
+    seen: usize,
+    /// Physical lines from `at` to `seen`.
+    passed: usize,
+    folded: bool,
+}
+
+impl Cursor {
+    fn new(number: usize) -> Self {
+        Cursor { at: 0, number, by_cr: None, seen: 0, passed: 0, folded: false }
+    }
+
+    /// The next line of `text`; none when more text is needed to see its end. `last`: there is no
+    /// more.
+    fn next<'a>(&mut self, text: &'a [u8], last: bool) -> Option<RawLine<'a>> {
+        loop {
+            let rest = text.get(self.seen..)?;
+            if self.at == self.seen && rest.is_empty() {
+                return None;
+            }
+            let Some(end) = memchr2(b'\r', b'\n', rest).map(|end| self.seen + end) else {
+                self.seen = text.len();
+                return last.then(|| self.line(text, text.len(), text.len(), 0));
+            };
+            let (next, passed) = self.breaks(text, end);
+            let follower = text.get(next);
+            // The end of the text may cut a CRLF, or a run of breaks that a blank ends.
+            if follower.is_none() && !last {
+                self.seen = end;
+                return None;
+            }
+            if matches!(follower, Some(b' ' | b'\t')) && next - end < BREAKS {
+                (self.seen, self.folded) = (next + 1, true);
+                self.passed += passed;
+                continue;
+            }
+            if end > self.at {
+                return Some(self.line(text, end, next, passed));
+            }
+            self.step(next, passed);
+        }
+    }
+
+    fn line<'a>(&mut self, text: &'a [u8], end: usize, next: usize, passed: usize) -> RawLine<'a> {
+        let bytes = &text[self.at..end];
+        let line = RawLine { number: self.number, bytes, folded: self.folded, next };
+        self.step(next, passed);
+        line
+    }
+
+    fn step(&mut self, next: usize, passed: usize) {
+        if self.number > 0 {
+            self.number += self.passed + passed;
+        }
+        (self.at, self.seen, self.passed, self.folded) = (next, next, 0, false);
+    }
+
+    /// Passes over a run of line breaks: where it ends, and how many physical lines it ends.
+    fn breaks(&mut self, text: &[u8], start: usize) -> (usize, usize) {
+        let end = text.len().min(start + BREAKS);
+        let run = text[start..end].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let run = &text[start..start + run];
+        let feeds = memchr_iter(b'\n', run).count();
+        if self.by_cr.is_none() && start + run.len() < text.len() {
+            self.by_cr = Some(feeds == 0);
+        }
+        let lines = match self.by_cr {
+            Some(true) => run.len() - run.windows(2).filter(|pair| pair == b"\r\n").count(),
+            _ => feeds,
+        };
+        (start + run.len(), lines)
+    }
+
+    /// Moves to the text that begins at `by`.
+    fn rebase(&mut self, by: usize) {
+        self.at -= by;
+        self.seen -= by;
+    }
+}
+
+impl<'a> RawLine<'a> {
+    /// Takes the folds out: each break with the one blank after it (RFC 5545, 3.1). Works on
+    /// bytes, because a fold may lie inside a UTF-8 sequence.
+    pub fn unfold(&self) -> Cow<'a, [u8]> {
+        if !self.folded {
+            return Cow::Borrowed(self.bytes);
+        }
+        let mut out = Vec::with_capacity(self.bytes.len());
+        let mut rest = self.bytes;
+        while let Some(end) = memchr2(b'\r', b'\n', rest) {
+            out.extend_from_slice(&rest[..end]);
+            let after = rest[end..].iter().position(|b| !matches!(b, b'\r' | b'\n'));
+            rest = &rest[end + after.map_or(rest.len() - end, |blank| blank + 1)..];
+        }
+        out.extend_from_slice(rest);
+        Cow::Owned(out)
+    }
+
+    /// The component that the line begins or ends.
+    pub fn bracket(&self) -> Bracket {
+        let bytes = self.bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(self.bytes);
+        if !matches!(bytes.first(), Some(b'B' | b'b' | b'E' | b'e')) {
+            return Bracket::None;
+        }
+        let line = RawLine { bytes, ..*self };
+        let bytes = if bytes.len() < 256 { line.unfold() } else { Cow::Borrowed(bytes) };
+        let named = |prefix: &[u8]| {
+            let (head, name) = bytes.split_at_checked(prefix.len())?;
+            head.eq_ignore_ascii_case(prefix).then(|| Component::named(name.trim_ascii()))
+        };
+        if let Some(component) = named(b"BEGIN:") {
+            Bracket::Begin(component)
+        } else if let Some(component) = named(b"END:") {
+            Bracket::End(component)
+        } else {
+            Bracket::None
+        }
+    }
+
+    fn is(&self, name: &[u8]) -> bool {
+        self.bytes.len() > name.len()
+            && matches!(self.bytes[name.len()], b':' | b';')
+            && self.bytes[..name.len()].eq_ignore_ascii_case(name)
+    }
+}
+
+/// What a line does to the structure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bracket {
+    Begin(Component),
+    End(Component),
+    None,
+}
+
+/// A component's name, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    Calendar,
+    Event,
+    Timezone,
+    /// Any other, by a hash of its name.
+    Other(u64),
+}
+
+impl Component {
+    fn named(name: &[u8]) -> Component {
+        match name {
+            b"VEVENT" => Component::Event,
+            b"VCALENDAR" => Component::Calendar,
+            b"VTIMEZONE" => Component::Timezone,
+            name if name.iter().any(u8::is_ascii_lowercase) => {
+                Component::named(&name.to_ascii_uppercase())
+            }
+            name => Component::Other(xxhash_rust::xxh3::xxh3_64(name)),
+        }
+    }
+}
+
+/// A whole component, from its `BEGIN` line to its `END` line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice<'a> {
+    /// 1-based physical line of its `BEGIN`, or 0.
+    pub line: usize,
+    pub bytes: &'a [u8],
+    /// Hash of the slice without its first `DTSTAMP` line, and of whether it is well formed.
+    pub hash: u128,
+    /// That line.
+    pub stamp: Option<RawLine<'a>>,
+}
+
+impl<'a> Slice<'a> {
+    fn new(bytes: &'a [u8], line: usize) -> Self {
+        let stamp = stamp(bytes);
+        let (before, after) = match stamp {
+            Some((start, line)) => (&bytes[..start], &bytes[line.next..]),
+            None => (bytes, &[][..]),
+        };
+        // Any odd number: the two must not change places unnoticed.
+        const MIX: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        let hash = xxh3_128(before).wrapping_mul(MIX) ^ xxh3_128(after);
+        Slice { line, bytes, hash, stamp: stamp.map(|(_, line)| line) }
+    }
+}
+
+/// The first `DTSTAMP` line of a slice, and where it begins.
+fn stamp(bytes: &[u8]) -> Option<(usize, RawLine<'_>)> {
+    const NAME: &[u8] = b"\nDTSTAMP";
+    let mut cursor = Cursor::new(0);
+    cursor.by_cr = Some(false);
+    let plain = memmem::find(bytes, NAME)
+        .filter(|at| matches!(bytes.get(at + NAME.len()), Some(b':' | b';')));
+    if let Some(at) = plain {
+        cursor.step(at + 1, 0);
+        return cursor.next(bytes, true).map(|line| (at + 1, line));
+    }
+    loop {
+        let at = cursor.at;
+        let line = cursor.next(bytes, true)?;
+        if matches!(line.bytes.first(), Some(b'D' | b'd')) && line.is(b"DTSTAMP") {
+            return Some((at, line));
+        }
+    }
+}
+
+/// What is done with the parts of a body, in their order.
+pub trait Visitor {
+    /// Whether an event with this [hash](Slice::hash) has been met before. Then it is not read.
+    fn is_known(&mut self, hash: u128) -> bool;
+    /// A known event; `stamp` is its `DTSTAMP`.
+    fn known(&mut self, stamp: Option<RawLine<'_>>);
+    /// Another event. Unless it is `sure` to be one, and unless what begins and ends inside of it
+    /// is well nested and all [`Component::Other`], nothing may be done with it and the answer
+    /// must be `false`.
+    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool;
+    /// A property of a VCALENDAR.
+    fn header(&mut self, line: RawLine<'_>);
+    fn timezone(&mut self, slice: &Slice<'_>);
+    /// An event that cannot be read as a whole; its `UID` line, if it got so far.
+    fn cut_off(&mut self, uid: Option<RawLine<'_>>);
+}
+
+/// Cuts a body into slices. It may hold several VCALENDARs; what stands outside them is ignored.
+///
+/// Lines are counted until a known event is leapt over: to find its line ends would cost more than
+/// all else that is done with it, and the numbers are for people, who read the feed as a whole.
+#[derive(Debug)]
+pub struct Scanner {
+    /// The end of what has come that is not finished.
+    carry: Vec<u8>,
+    begun: bool,
+    cursor: Cursor,
+    /// Up to where `END:VEVENT` has been looked for.
+    sought: usize,
+    /// In the middle of a line that is too long.
+    skipping: bool,
+    in_calendar: bool,
+    /// The VEVENT or VTIMEZONE being read.
+    open: Option<Open>,
+    /// Components inside the open one, or unknown ones inside the calendar.
+    inner: Vec<Component>,
+    balanced: bool,
+    last_is_end: bool,
+    is_calendar: bool,
+    warnings: Vec<Warning>,
+    end: memmem::Finder<'static>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    is_event: bool,
+    start: usize,
+    line: usize,
+    /// Its `UID`: where, how long, on which line, whether folded.
+    uid: Option<(usize, usize, usize, bool)>,
+    /// It is too large to be read.
+    lost: bool,
+    /// Something in it was worth a warning.
+    odd: bool,
+}
+
+/// What became of an event that looks like one of the common form.
+enum Leap {
+    Done,
+    NeedsMore,
+    NotOne,
+}
+
+impl Default for Scanner {
+    fn default() -> Self {
+        Scanner {
+            carry: Vec::new(),
+            begun: false,
+            cursor: Cursor::new(1),
+            sought: 0,
+            skipping: false,
+            in_calendar: false,
+            open: None,
+            inner: Vec::new(),
+            balanced: true,
+            last_is_end: false,
+            is_calendar: false,
+            warnings: Vec::new(),
+            end: memmem::Finder::new(b"\nEND:VEVENT"),
+        }
+    }
+}
+
+impl Scanner {
+    /// Takes the next piece of the body.
+    pub fn push(&mut self, mut piece: &[u8], visitor: &mut impl Visitor) {
+        const BOM: &[u8] = b"\xef\xbb\xbf";
+        if !self.begun {
+            if self.carry.is_empty() && piece.len() >= BOM.len() {
+                self.begun = true;
+                piece = piece.strip_prefix(BOM).unwrap_or(piece);
+            } else {
+                self.carry.extend_from_slice(piece);
+                if self.carry.len() >= BOM.len() {
+                    let head = std::mem::take(&mut self.carry);
+                    self.push(&head, visitor);
+                }
+                return;
+            }
+        }
+        // What straddles two pieces is put together, with as little more as possible.
+        while !self.carry.is_empty() && !piece.is_empty() {
+            let held = self.carry.len();
+            let (more, rest) = piece.split_at(piece.len().min(held.max(4096)));
+            let mut window = std::mem::take(&mut self.carry);
+            window.extend_from_slice(more);
+            let done = self.window(&window, false, visitor);
+            if done >= held {
+                piece = &piece[done - held..];
+                window.clear();
+            } else {
+                piece = rest;
+                window.drain(..done);
+            }
+            self.carry = window;
+        }
+        if self.carry.is_empty() {
+            let done = self.window(piece, false, visitor);
+            self.carry.extend_from_slice(&piece[done..]);
+        }
+    }
+
+    /// Ends the body.
+    pub fn finish(mut self, visitor: &mut impl Visitor) -> (Health, Vec<Warning>) {
+        let window = std::mem::take(&mut self.carry);
+        self.begun = true;
+        let done = self.window(&window, true, visitor);
+        if let Some(open) = self.open.take() {
+            let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
+            self.unbalanced(open.line, &format!("the feed ends inside this {kind}"));
+            open.cut_off(&window[done..], visitor);
+        } else if self.in_calendar {
+            self.unbalanced(0, "the feed ends without END:VCALENDAR");
+        }
+        let health = Health {
+            is_calendar: self.is_calendar,
+            complete: self.is_calendar && self.balanced && self.last_is_end,
+            unreadable: 0,
+        };
+        (health, self.warnings)
+    }
+
+    /// Goes through a text as far as possible, and says how much of it is finished. `last`:
+    /// nothing follows it.
+    fn window(&mut self, text: &[u8], last: bool, visitor: &mut impl Visitor) -> usize {
+        loop {
+            if self.skipping {
+                self.skip(text, last);
+                if self.skipping {
+                    break;
+                }
+            }
+            if self.at_event(text) {
+                match self.leap(text, visitor) {
+                    Leap::Done => continue,
+                    Leap::NeedsMore if !last => break,
+                    Leap::NeedsMore | Leap::NotOne => {}
+                }
+            }
+            let start = self.cursor.at;
+            match self.cursor.next(text, last) {
+                Some(line) if line.bytes.len() > LARGEST => {
+                    self.too_long(line.number, text, visitor)
+                }
+                Some(line) => self.line(start, line, text, visitor),
+                None if text.len() - self.cursor.at > LARGEST + SLACK => {
+                    self.too_long(self.cursor.number, text, visitor);
+                    self.skipping = true;
+                }
+                None => break,
+            }
+        }
+        let open = self.open.as_mut().filter(|open| !open.lost);
+        let done = open.map_or(self.cursor.at, |open| {
+            let done = open.start;
+            open.start = 0;
+            if let Some((at, ..)) = &mut open.uid {
+                *at -= done;
+            }
+            done
+        });
+        self.cursor.rebase(done);
+        self.sought = self.sought.saturating_sub(done);
+        done
+    }
+
+    /// Whether an event of the common form begins here.
+    fn at_event(&self, text: &[u8]) -> bool {
+        self.in_calendar
+            && self.open.is_none()
+            && self.inner.is_empty()
+            && self.cursor.by_cr == Some(false)
+            && text[self.cursor.at..].starts_with(b"BEGIN:VEVENT")
+    }
+
+    /// From `BEGIN:VEVENT` to the next `END:VEVENT` at once.
+    fn leap(&mut self, text: &[u8], visitor: &mut impl Visitor) -> Leap {
+        const END: usize = b"\nEND:VEVENT".len();
+        let start = self.cursor.at;
+        let from = self.sought.max(start);
+        let Some(end) = self.end.find(&text[from..]).map(|end| from + end + END) else {
+            self.sought = text.len().saturating_sub(END).max(start);
+            return if text.len() - start > LARGEST { Leap::NotOne } else { Leap::NeedsMore };
+        };
+        // Its end is found again at once when there is more text.
+        self.sought = end - END;
+        let next = match &text[end..] {
+            [b'\r', b'\n', ..] => end + 2,
+            [b'\n', ..] => end + 1,
+            [] | [b'\r'] => return Leap::NeedsMore,
+            _ => return Leap::NotOne,
+        };
+        match text.get(next) {
+            None => return Leap::NeedsMore,
+            Some(b' ' | b'\t' | b'\r' | b'\n') => return Leap::NotOne,
+            Some(_) if end - start > LARGEST => return Leap::NotOne,
+            Some(_) => {}
+        }
+        let number = self.cursor.number;
+        let slice = Slice::new(&text[start..end], number);
+        if visitor.is_known(slice.hash) {
+            visitor.known(slice.stamp);
+            self.cursor.number = 0;
+        } else if !visitor.event(&slice, false) {
+            return Leap::NotOne;
+        }
+        self.last_is_end = false;
+        let count = |text| memchr_iter(b'\n', text).count();
+        self.cursor.step(next, if self.cursor.number > 0 { count(&text[start..next]) } else { 0 });
+        Leap::Done
+    }
+
+    /// Passes over the rest of a line that is too long.
+    fn skip(&mut self, text: &[u8], last: bool) {
+        let cursor = &mut self.cursor;
+        while cursor.seen < text.len() {
+            let Some(end) = memchr2(b'\r', b'\n', &text[cursor.seen..]) else {
+                cursor.step(text.len(), 0);
+                break;
+            };
+            let end = cursor.seen + end;
+            let (next, passed) = cursor.breaks(text, end);
+            match text.get(next) {
+                None if !last => {
+                    cursor.step(end, 0);
+                    return;
+                }
+                Some(b' ' | b'\t') if next - end < BREAKS => cursor.step(next + 1, passed),
+                _ => {
+                    cursor.step(next, passed);
+                    self.skipping = false;
+                    return;
+                }
+            }
+        }
+        self.skipping &= !last;
+    }
+
+    fn too_long(&mut self, number: usize, text: &[u8], visitor: &mut impl Visitor) {
+        self.warn(number, &format!("longer than {LARGEST} bytes; left out"));
+        self.lose(text, visitor);
+    }
+
+    /// Gives up the open component because of its size.
+    fn lose(&mut self, text: &[u8], visitor: &mut impl Visitor) {
+        let Some(open) = self.open.as_mut().filter(|open| !open.lost) else { return };
+        open.cut_off(text, visitor);
+        open.lost = true;
+    }
+
+    fn line(&mut self, at: usize, line: RawLine<'_>, text: &[u8], visitor: &mut impl Visitor) {
+        let large = |open: &Open| !open.lost && line.next - open.start > LARGEST + SLACK;
+        match line.bracket() {
+            Bracket::None => self.property(at, line, visitor),
+            Bracket::Begin(component) => {
+                self.last_is_end = false;
+                self.begin(component, at, line.number, text, visitor);
+            }
+            Bracket::End(component) => {
+                self.end(component, at + line.bytes.len(), line.number, text, visitor);
+            }
+        }
+        if let Some(open) = self.open.filter(large) {
+            let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
+            self.warn(open.line, &format!("{kind} is larger than {LARGEST} bytes; left out"));
+            self.lose(text, visitor);
+        }
+    }
+
+    fn property(&mut self, at: usize, line: RawLine<'_>, visitor: &mut impl Visitor) {
+        if !self.inner.is_empty() {
+            return;
+        }
+        match &mut self.open {
+            Some(open) => {
+                if matches!(line.bytes.first(), Some(b'U' | b'u')) && line.is(b"UID") {
+                    open.uid = Some((at, line.bytes.len(), line.number, line.folded));
+                }
+            }
+            None if self.in_calendar => visitor.header(line),
+            None => self.last_is_end &= line.bytes.trim_ascii().is_empty(),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        component: Component,
+        at: usize,
+        number: usize,
+        text: &[u8],
+        visitor: &mut impl Visitor,
+    ) {
+        match component {
+            Component::Calendar => {
+                if self.in_calendar {
+                    self.cut_off(number, "BEGIN:VCALENDAR", text, visitor);
+                    self.unbalanced(number, "the VCALENDAR before this one has no END");
+                    self.inner.clear();
+                }
+                self.in_calendar = true;
+                self.is_calendar = true;
+            }
+            _ if !self.in_calendar => {}
+            Component::Event | Component::Timezone => {
+                self.cut_off(number, "another component begins", text, visitor);
+                if !self.inner.is_empty() {
+                    self.unbalanced(number, "a component before this one has no END");
+                    self.inner.clear();
+                }
+                let is_event = component == Component::Event;
+                self.open = Some(Open {
+                    is_event,
+                    start: at,
+                    line: number,
+                    uid: None,
+                    lost: false,
+                    odd: false,
+                });
+            }
+            Component::Other(_) if self.inner.len() < DEPTH => self.inner.push(component),
+            Component::Other(_) => self.unbalanced(number, "too many components inside of others"),
+        }
+    }
+
+    fn end(
+        &mut self,
+        component: Component,
+        end: usize,
+        number: usize,
+        text: &[u8],
+        visitor: &mut impl Visitor,
+    ) {
+        self.last_is_end = component == Component::Calendar;
+        let opened = match component {
+            Component::Calendar => self.in_calendar,
+            Component::Event => self.open.is_some_and(|open| open.is_event),
+            Component::Timezone => self.open.is_some_and(|open| !open.is_event),
+            Component::Other(_) => {
+                let near = self.inner.iter().rev().take(SEARCH).position(|c| *c == component);
+                if let Some(above) = near {
+                    self.inner.truncate(self.inner.len() - 1 - above);
+                    if above > 0 {
+                        self.unbalanced(number, "a component inside this one has no END");
+                    }
+                }
+                near.is_some()
+            }
+        };
+        if !opened {
+            if self.in_calendar {
+                self.warn(number, "an END without its BEGIN; ignored");
+            }
+            return;
+        }
+        match component {
+            Component::Calendar => {
+                self.cut_off(number, "END:VCALENDAR", text, visitor);
+                self.close_inner(number);
+                self.in_calendar = false;
+            }
+            Component::Event | Component::Timezone => {
+                self.close_inner(number);
+                self.close(&text[..end], visitor);
+            }
+            Component::Other(_) => {}
+        }
+    }
+
+    fn close_inner(&mut self, number: usize) {
+        if !self.inner.is_empty() {
+            self.unbalanced(number, "a component inside this one has no END");
+            self.inner.clear();
+        }
+    }
+
+    fn close(&mut self, text: &[u8], visitor: &mut impl Visitor) {
+        let Some(open) = self.open.take().filter(|open| !open.lost) else { return };
+        let mut slice = Slice::new(&text[open.start..], open.line);
+        if open.odd {
+            // Not to be leapt over next time: the feed is then as odd as now.
+            slice.hash = !slice.hash;
+        }
+        if !open.is_event {
+            visitor.timezone(&slice);
+        } else if visitor.is_known(slice.hash) {
+            visitor.known(slice.stamp);
+        } else {
+            visitor.event(&slice, true);
+        }
+    }
+
+    /// Gives up the open component: only whole ones are believed.
+    fn cut_off(&mut self, number: usize, at: &str, text: &[u8], visitor: &mut impl Visitor) {
+        let Some(open) = self.open.take() else { return };
+        self.inner.clear();
+        let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
+        let before = if number > 0 { format!(" before line {number},") } else { String::new() };
+        let message = format!("{kind} has no END{before} where {at}; it was left out");
+        self.unbalanced(open.line, &message);
+        open.cut_off(text, visitor);
+    }
+
+    fn unbalanced(&mut self, line: usize, message: &str) {
+        self.balanced = false;
+        self.warn(line, message);
+    }
+
+    fn warn(&mut self, line: usize, message: &str) {
+        if let Some(open) = &mut self.open {
+            open.odd = true;
+        }
+        if self.warnings.len() < WARNINGS {
+            self.warnings.push(Warning { line, event: None, message: message.to_owned() });
+        }
+    }
+}
+
+impl Open {
+    fn cut_off(&self, text: &[u8], visitor: &mut impl Visitor) {
+        if self.is_event && !self.lost {
+            visitor.cut_off(self.uid.map(|(at, len, number, folded)| RawLine {
+                number,
+                bytes: &text[at..at + len],
+                folded,
+                next: at + len,
+            }));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What was found, in a form of its own.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    struct Scan {
+        events: Vec<(usize, Vec<u8>, u128)>,
+        timezones: Vec<(usize, Vec<u8>)>,
+        header: Vec<(usize, Vec<u8>)>,
+        cut_off: Vec<Option<Vec<u8>>>,
+        stamps: Vec<Option<Vec<u8>>>,
+        health: Health,
+        warnings: Vec<Warning>,
+        /// Hashes of events to be taken for known.
+        known: Vec<u128>,
+        met: usize,
+    }
+
+    impl Visitor for Scan {
+        fn is_known(&mut self, hash: u128) -> bool {
+            self.known.contains(&hash)
+        }
+
+        fn known(&mut self, stamp: Option<RawLine<'_>>) {
+            self.met += 1;
+            self.stamps.push(stamp.map(|line| line.bytes.to_vec()));
+        }
+
+        fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool {
+            if !sure && !is_one(slice.bytes) {
+                return false;
+            }
+            self.events.push((slice.line, slice.bytes.to_vec(), slice.hash));
+            self.stamps.push(slice.stamp.map(|line| line.bytes.to_vec()));
+            true
+        }
+
+        fn header(&mut self, line: RawLine<'_>) {
+            self.header.push((line.number, line.bytes.to_vec()));
+        }
+
+        fn timezone(&mut self, slice: &Slice<'_>) {
+            self.timezones.push((slice.line, slice.bytes.to_vec()));
+        }
+
+        fn cut_off(&mut self, uid: Option<RawLine<'_>>) {
+            self.cut_off.push(uid.map(|line| line.bytes.to_vec()));
+        }
+    }
+
+    fn is_one(bytes: &[u8]) -> bool {
+        let mut inner = Vec::new();
+        let brackets: Vec<_> = Lines::new(bytes, 1).map(|line| line.bracket()).collect();
+        let [Bracket::Begin(Component::Event), within @ .., Bracket::End(Component::Event)] =
+            &brackets[..]
+        else {
+            return false;
+        };
+        within.iter().all(|bracket| match bracket {
+            Bracket::None => true,
+            Bracket::Begin(Component::Other(name)) => {
+                inner.push(name);
+                true
+            }
+            Bracket::End(Component::Other(name)) => inner.pop() == Some(name),
+            _ => false,
+        }) && inner.is_empty()
+    }
+
+    fn scan_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, known: &[u128]) -> Scan {
+        let mut scan = Scan { known: known.to_vec(), ..Scan::default() };
+        let mut scanner = Scanner::default();
+        pieces.into_iter().for_each(|piece| scanner.push(piece, &mut scan));
+        (scan.health, scan.warnings) = scanner.finish(&mut scan);
+        scan.known.clear();
+        scan
+    }
+
+    fn without_lines(mut scan: Scan) -> Scan {
+        scan.events.iter_mut().for_each(|(line, ..)| *line = 0);
+        scan.timezones.iter_mut().chain(&mut scan.header).for_each(|(line, _)| *line = 0);
+        for warning in &mut scan.warnings {
+            warning.line = 0;
+            warning.message.retain(|c| !c.is_ascii_digit());
+            warning.message = warning.message.replace(" before line ,", "");
+        }
+        scan
+    }
+
+    fn scan(body: &[u8]) -> Scan {
+        scan_pieces([body], &[])
+    }
+
+    #[test]
+    fn lines_keep_their_numbers_and_lose_their_folds() {
+        let text = b"\r\nA:1\r\n 2\r\n\t3\rB:1\n\n\nC:1\r\n\r\n 2";
+        let lines: Vec<_> =
+            Lines::new(text, 1).map(|l| (l.number, l.unfold().into_owned())).collect();
+        assert_eq!(lines, [(2, b"A:123".to_vec()), (4, b"B:1".to_vec()), (7, b"C:12".to_vec())]);
+        assert_eq!(Lines::new(b"", 1).count(), 0);
+        assert_eq!(Lines::new(b"\r\n\r\n", 1).count(), 0);
+    }
+
+    /// `{` and `}` stand for BEGIN and END: `{VCALENDAR`.
+    fn body(short: &str) -> Vec<u8> {
+        let line = |word: &str| match word.split_at_checked(1) {
+            Some(("{", name)) => format!("BEGIN:{name}\r\n"),
+            Some(("}", name)) => format!("END:{name}\r\n"),
+            _ => format!("{word}\r\n"),
+        };
+        short.split(' ').map(line).collect::<String>().into_bytes()
+    }
+
+    #[test]
+    fn structure_and_health() {
+        let whole = "{VCALENDAR {VEVENT UID:1 }VEVENT }VCALENDAR";
+        for (text, is_calendar, complete, events, warnings) in [
+            (whole.to_owned(), true, true, 1, 0),
+            (format!("{whole} {whole}"), true, true, 2, 0),
+            ("{vcalendar {vevent }vevent }vcalendar".to_owned(), true, true, 1, 0),
+            ("{VCALENDAR }VCALENDAR".to_owned(), true, true, 0, 0),
+            (
+                "{VCALENDAR {X-A {X-B }X-B }X-A {VEVENT }VEVENT }VCALENDAR".to_owned(),
+                true,
+                true,
+                1,
+                0,
+            ),
+            (
+                "{VCALENDAR {VEVENT {VALARM UID:2 }VALARM }VEVENT }VCALENDAR".to_owned(),
+                true,
+                true,
+                1,
+                0,
+            ),
+            ("{VCALENDAR {VEVENT }VEVENT".to_owned(), true, false, 1, 1),
+            ("{VCALENDAR {VEVENT".to_owned(), true, false, 0, 1),
+            ("{VCALENDAR {VEVENT }VCALENDAR".to_owned(), true, false, 0, 1),
+            ("{VCALENDAR {VEVENT {VEVENT }VEVENT }VCALENDAR".to_owned(), true, false, 1, 1),
+            ("{VCALENDAR {VEVENT {VALARM }VEVENT }VCALENDAR".to_owned(), true, false, 1, 1),
+            ("{VCALENDAR {VEVENT }VEVENT }VEVENT }VCALENDAR".to_owned(), true, true, 1, 1),
+            (format!("{whole} <html>"), true, false, 1, 0),
+            (format!("<html> {whole}"), true, true, 1, 0),
+            (format!("{{VCALENDAR {whole}"), true, false, 1, 1),
+            ("{VEVENT }VEVENT".to_owned(), false, false, 0, 0),
+            ("<html></html>".to_owned(), false, false, 0, 0),
+            (String::new(), false, false, 0, 0),
+        ] {
+            let body = body(&text);
+            let scan = scan(&body);
+            let found = (scan.health.is_calendar, scan.health.complete, scan.events.len());
+            assert_eq!(found, (is_calendar, complete, events), "{text}");
+            assert_eq!(scan.warnings.len(), warnings, "{text}: {:?}", scan.warnings);
+        }
+    }
+
+    #[test]
+    fn a_feed_cut_anywhere_is_not_complete() {
+        let body = body("{VCALENDAR PRODID:x {VEVENT UID:1 DTSTART:20261202 }VEVENT }VCALENDAR");
+        let end = body.len() - "\r\n".len();
+        for cut in 0..end {
+            assert!(!scan(&body[..cut]).health.complete, "{cut}");
+        }
+        assert!(scan(&body[..end]).health.complete);
+    }
+
+    #[test]
+    fn the_stamp_does_not_count_and_all_else_does() {
+        let hash = |event: &str| {
+            let body = body(&format!("{{VCALENDAR {{VEVENT {event} }}VEVENT }}VCALENDAR"));
+            scan(&body).events[0].2
+        };
+        let base = hash("UID:1 DTSTAMP:1 SUMMARY:a");
+        for (event, same) in [
+            ("UID:1 DTSTAMP:2 SUMMARY:a", true),
+            ("UID:1 dtstamp;X=1:2 SUMMARY:a", true),
+            ("UID:1 dtstamp:2 SUMMARY:a", true),
+            ("DTSTAMP:1 UID:1 SUMMARY:a", false),
+            ("UID:1 DTSTAMP:1 SUMMARY:a DTSTAMP:1", false),
+            ("UID:1 SUMMARY:a", false),
+            ("UID:1 DTSTAMP:1 SUMMARY:b", false),
+            ("UID:1 DTSTAMPS:1 SUMMARY:a", false),
+            ("UID:1 {VALARM DTSTAMP:1 }VALARM SUMMARY:a", false),
+        ] {
+            assert_eq!(hash(event) == base, same, "{event}");
+        }
+        let folded =
+            b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTAMP:2026\n 1202\nUID:1\nEND:VEVENT\nEND:VCALENDAR";
+        let plain = b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTAMP:1\nUID:1\nEND:VEVENT\nEND:VCALENDAR";
+        assert_eq!(scan(folded).events[0].2, scan(plain).events[0].2);
+    }
+
+    #[test]
+    fn warnings_about_structure_are_few() {
+        let body = body(&format!("{{VCALENDAR {} }}VCALENDAR", ["}VEVENT"; 5_000].join(" ")));
+        assert_eq!(scan(&body).warnings.len(), WARNINGS);
+    }
+
+    #[test]
+    fn an_event_that_is_cut_off_is_known_by_its_uid() {
+        for before in ["", EVENT, "BEGIN:VEVENT\n", "X:1\n"] {
+            let body = format!("BEGIN:VCALENDAR\n{before}BEGIN:VEVENT\nUID:12\nSUMMARY:cu");
+            let scan = scan(body.as_bytes());
+            assert_eq!(scan.cut_off.last().unwrap().as_deref(), Some(&b"UID:12"[..]), "{before}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_costs_itself_only() {
+        let long = "x".repeat(LARGEST + 1);
+        let many = format!("X:{}\n", "y".repeat(1000)).repeat(LARGEST / 1000 + 10);
+        let deep = "BEGIN:A\n".repeat(DEPTH + 10);
+        for (inside, kept) in [
+            (format!("UID:2\nX:{long}\n"), vec![Some(b"UID:2".to_vec())]),
+            (format!("X:{long}\n {long}\nUID:2\n"), vec![None]),
+            (format!("{many}UID:2\n"), vec![None]),
+            (format!("UID:2\n{many}"), vec![Some(b"UID:2".to_vec())]),
+            (deep, vec![]),
+        ] {
+            let body = format!(
+                "BEGIN:VCALENDAR\n{EVENT}BEGIN:VEVENT\n{inside}END:VEVENT\n{EVENT}END:VCALENDAR\n"
+            );
+            let scan = scan(body.as_bytes());
+            assert_eq!(scan.cut_off, kept);
+            assert_eq!(scan.events.len(), 3 - kept.len());
+            assert!(scan.warnings.len() <= 12, "{:?}", scan.warnings);
+            assert_eq!(scan.health.complete, !kept.is_empty());
+            let pieces = scan_pieces(body.as_bytes().chunks(65_537), &[]);
+            assert!(scan == pieces, "{:?} {:?}", scan.warnings, pieces.warnings);
+        }
+    }
+
+    const EVENT: &str = "BEGIN:VEVENT\nDTSTAMP:20261123T120000Z\nUID:1\nEND:VEVENT\n";
+
+    /// Text in which chance meets every branch.
+    fn feed() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop::sample::select(vec![
+            "BEGIN:VCALENDAR",
+            "END:VCALENDAR",
+            "BEGIN:VEVENT",
+            "END:VEVENT",
+            "end:vevent",
+            "Begin:Vevent",
+            "BEGIN:VTIMEZONE",
+            "END:VTIMEZONE",
+            "BEGIN:VALARM",
+            "END:VALARM",
+            "BEGIN:VEVENT\nDTSTAMP:1\nUID:1\nEND:VEVENT\n",
+            "BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP;X=1:1\r\n 2\r\nA:1\r\nEND:VEVENT\r\n",
+            "DTSTAMP:2",
+            "dtstamp:3",
+            "DTSTAMPS:1",
+            "UID:1",
+            "SUMMARY:a",
+            "\u{feff}",
+            "END:VEVENTS",
+            "END:VEVENT ",
+            "",
+        ]);
+        let end =
+            prop::sample::select(vec!["\n", "\r\n", "\r", "\n\n", "\r\r\n", "\n ", "\r\n\t", ""]);
+        prop::collection::vec((word, prop_oneof![4 => Just("\n"), 1 => end]), 0..40).prop_map(
+            |all| {
+                let body: String = all.into_iter().flat_map(|(word, end)| [word, end]).collect();
+                format!("BEGIN:VCALENDAR\n{body}").into_bytes()
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn pieces_do_not_matter(body in feed(), cuts in prop::collection::vec(1..40_usize, 1..20)) {
+            let whole = scan(&body);
+            let mut ends = cuts.iter().cycle();
+            let mut rest = &body[..];
+            let pieces = std::iter::from_fn(|| {
+                let (piece, after) = rest.split_at(rest.len().min(*ends.next()?));
+                rest = after;
+                (!piece.is_empty()).then_some(piece)
+            });
+            prop_assert_eq!(scan_pieces(pieces, &[]), whole);
+        }
+
+        /// Lower case keeps the scanner from leaping.
+        #[test]
+        fn leaps_find_what_care_finds(body in feed(), is_known in any::<u64>()) {
+            let text = String::from_utf8(body).unwrap();
+            let careful = text.replace("BEGIN:VEVENT", "begin:VEVENT");
+            let (leaping, careful) = (scan(text.as_bytes()), scan(careful.as_bytes()));
+            let upper = |scan: &Scan| {
+                let mut scan = scan.clone();
+                for (_, bytes, hash) in &mut scan.events {
+                    (*bytes, *hash) = (bytes.to_ascii_uppercase(), 0);
+                }
+                let stamps = scan.stamps.iter_mut().chain(&mut scan.cut_off).flatten();
+                let lines = scan.header.iter_mut().chain(&mut scan.timezones);
+                for bytes in stamps.chain(lines.map(|(_, bytes)| bytes)) {
+                    bytes.make_ascii_uppercase();
+                }
+                scan
+            };
+            prop_assert_eq!(upper(&leaping), upper(&careful));
+
+            // Nor does it matter what is known already.
+            let hashes = leaping.events.iter().map(|(.., hash)| *hash);
+            let known: Vec<u128> = hashes.filter(|hash| (is_known >> (hash & 63)) & 1 == 1).collect();
+            let met = scan_pieces([text.as_bytes()], &known);
+            let mut expected = leaping.clone();
+            expected.events.retain(|(.., hash)| !known.contains(hash));
+            expected.met = leaping.events.len() - expected.events.len();
+            prop_assert_eq!(without_lines(met), without_lines(expected));
+        }
+    }
+}

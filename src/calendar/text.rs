@@ -1,0 +1,1049 @@
+//! What publishers write into text properties, made fit to be read: escapes, HTML, invisible
+//! characters, links into meetings, passcodes.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use html2text::render::{TaggedLine, TextDecorator};
+use memchr::{memchr, memmem};
+use url::Url;
+
+use super::{JoinLink, Status};
+
+/// Undoes the escapes of a TEXT value (RFC 5545, 3.3.11). Unknown ones are kept as they are: some
+/// publishers do not escape the backslash, and `\d` is then a backslash and a `d`.
+pub fn unescape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some(at) = memchr(b'\\', rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        let (text, taken) = match rest.as_bytes().get(at + 1) {
+            Some(b'n' | b'N') => ("\n", 2),
+            Some(b',') => (",", 2),
+            Some(b';') => (";", 2),
+            Some(b'\\') => ("\\", 2),
+            _ => ("\\", 1),
+        };
+        out.push_str(text);
+        rest = &rest[at + taken..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Splits a value at the commas that are not escaped; the parts are still escaped.
+pub fn split_list(value: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (at, byte) in value.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b',' => {
+                parts.push(&value[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&value[start..]);
+    parts
+}
+
+/// Removes what cannot be seen and can deceive: control characters (but line feeds), bidi controls
+/// and zero-width characters. Joiners stay where they make an emoji, or a letter of a script that
+/// needs them.
+pub fn clean<'a>(text: impl Into<Cow<'a, str>>) -> String {
+    let text = text.into();
+    if plain_prefix(text.as_bytes()) == text.len() {
+        return text.into_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    let mut last = ' ';
+    loop {
+        let plain = plain_prefix(rest.as_bytes());
+        if let Some(letter) = plain.checked_sub(1) {
+            out.push_str(&rest[..plain]);
+            last = char::from(rest.as_bytes()[letter]);
+            rest = &rest[plain..];
+        }
+        let mut chars = rest.chars();
+        let Some(c) = chars.next() else { return out };
+        rest = chars.as_str();
+        let next = chars.next();
+        let keep = match c {
+            '\n' => true,
+            '\r' => {
+                if next != Some('\n') {
+                    out.push('\n');
+                }
+                false
+            }
+            '\t' | '\u{2028}' | '\u{2029}' => {
+                out.push(if c == '\t' { ' ' } else { '\n' });
+                false
+            }
+            '\u{200d}' => {
+                let next = next.unwrap_or(' ');
+                (is_emoji(last) && is_emoji(next)) || needs_joiners(last)
+            }
+            '\u{200c}' => needs_joiners(last),
+            '\u{fe0e}' | '\u{fe0f}' => {
+                is_emoji(last)
+                    || (matches!(last, '0'..='9' | '#' | '*') && next == Some('\u{20e3}'))
+            }
+            // Tags: the flags of Scotland, Wales and England.
+            '\u{e0020}'..='\u{e007f}' => matches!(last, '\u{1f3f4}' | '\u{e0020}'..='\u{e007f}'),
+            '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0d}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}' => false,
+            c => !c.is_control(),
+        };
+        if keep {
+            out.push(c);
+            last = c;
+        }
+    }
+}
+
+/// How many bytes at the beginning are ASCII that can be seen, or line feeds: nearly all of most
+/// texts, so they are looked at by many.
+fn plain_prefix(bytes: &[u8]) -> usize {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n');
+    if !bytes.first().is_some_and(is_plain) {
+        return 0;
+    }
+    let (chunks, _) = bytes.as_chunks::<32>();
+    let all = |chunk: &&[u8; 32]| chunk.iter().fold(true, |all, byte| all & is_plain(byte));
+    let whole = chunks.iter().take_while(all).count() * 32;
+    whole + bytes[whole..].iter().take_while(|byte| is_plain(byte)).count()
+}
+
+fn is_emoji(c: char) -> bool {
+    matches!(c,
+        '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}' | '\u{2122}' | '\u{2139}'
+        | '\u{2190}'..='\u{2bff}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}'
+        | '\u{fe0f}' | '\u{1f000}'..='\u{1faff}')
+}
+
+/// Arabic, Syriac, the scripts of India, Mongolian and others between.
+fn needs_joiners(c: char) -> bool {
+    matches!(c, '\u{600}'..='\u{1cff}') && c.is_alphanumeric() || matches!(c, '\u{900}'..='\u{dff}')
+}
+
+/// One line without blanks at its ends or twice in a row.
+pub fn single_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}
+
+/// An address on several lines as one: `Hall\nMain St` → `Hall, Main St`.
+pub fn join_lines(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines().map(single_line).filter(|line| !line.is_empty()) {
+        if !out.is_empty() {
+            out.push_str(if out.ends_with([',', ';', ':']) { " " } else { ", " });
+        }
+        out.push_str(&line);
+    }
+    out
+}
+
+/// Running text without blanks at line ends and with at most one empty line in a row.
+pub fn paragraphs(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut empty = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        let line = rest[..end].trim_end();
+        rest = rest.get(end + 1..).unwrap_or_default();
+        if line.is_empty() {
+            empty += 1;
+            continue;
+        }
+        if !out.is_empty() {
+            out.push_str(if empty > 0 { "\n\n" } else { "\n" });
+        }
+        empty = 0;
+        out.push_str(line);
+    }
+    let blanks = out.len() - out.trim_start().len();
+    out.drain(..blanks);
+    out
+}
+
+// ---- HTML ----
+
+/// More than this is cut before it is read as HTML: the reader's time grows with the square of
+/// what it is given.
+const HTML_BYTES: usize = 64 * 1024;
+const HTML_DEPTH: usize = 256;
+
+const BLOCK_TAGS: [&str; 20] = [
+    "p",
+    "br",
+    "div",
+    "ul",
+    "ol",
+    "li",
+    "table",
+    "tr",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "html",
+    "body",
+    "pre",
+    "blockquote",
+    "section",
+];
+const INLINE_TAGS: [&str; 15] = [
+    "a",
+    "b",
+    "i",
+    "u",
+    "s",
+    "em",
+    "strong",
+    "span",
+    "font",
+    "img",
+    "sup",
+    "sub",
+    "small",
+    "code",
+    "html-blob",
+];
+
+/// The tags in a text: (name in lower case, whether it closes).
+fn tags(text: &str) -> impl Iterator<Item = (String, bool)> {
+    text.match_indices('<').filter_map(|(at, _)| {
+        let rest = &text[at + 1..];
+        let (closes, rest) = rest.strip_prefix('/').map_or((false, rest), |rest| (true, rest));
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))?;
+        let follows = rest.as_bytes()[end];
+        (end > 0 && end <= 16 && matches!(follows, b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r'))
+            .then(|| (rest[..end].to_ascii_lowercase(), closes))
+    })
+}
+
+/// Whether a DESCRIPTION, which should be plain text, holds HTML.
+pub fn looks_like_html(text: &str) -> bool {
+    text.contains('>')
+        && tags(text).any(|(name, _)| {
+            BLOCK_TAGS.contains(&name.as_str()) || INLINE_TAGS.contains(&name.as_str())
+        })
+}
+
+/// HTML as plain text; links keep their address. What is too long or too deep is cut or stripped
+/// of its tags.
+pub fn html_to_text(html: &str) -> String {
+    let mut end = html.len().min(HTML_BYTES);
+    while !html.is_char_boundary(end) {
+        end -= 1;
+    }
+    let html = &html[..end];
+    let (mut depth, mut deepest, mut has_blocks) = (0_usize, 0, false);
+    for (name, closes) in tags(html) {
+        has_blocks |= BLOCK_TAGS.contains(&name.as_str());
+        if closes {
+            depth = depth.saturating_sub(1);
+        } else if !matches!(name.as_str(), "br" | "img" | "hr" | "input" | "meta" | "link" | "wbr")
+        {
+            depth += 1;
+            deepest = deepest.max(depth);
+        }
+    }
+    if deepest > HTML_DEPTH {
+        return paragraphs(&without_tags(html));
+    }
+    // Only bold and links in text that is otherwise plain: its line ends are meant.
+    let html: Cow<'_, str> =
+        if has_blocks { html.into() } else { html.replace('\n', "<br>\n").into() };
+    let text = html2text::config::with_decorator(Plain::default())
+        .no_table_borders()
+        .allow_width_overflow()
+        .raw_mode(true)
+        .string_from_read(html.as_bytes(), 100_000)
+        .unwrap_or_else(|_| without_tags(&html));
+    paragraphs(&text)
+}
+
+fn without_tags(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut in_tag = false;
+    for c in html.chars() {
+        match c {
+            '<' => in_tag = true,
+            '>' if in_tag => {
+                in_tag = false;
+                out.push(' ');
+            }
+            c if !in_tag => out.push(c),
+            _ => {}
+        }
+    }
+    out
+}
+
+/// Marks nothing but links and lists.
+#[derive(Clone, Debug, Default)]
+struct Plain {
+    /// Addresses of the links that are open.
+    links: Vec<String>,
+}
+
+impl TextDecorator for Plain {
+    type Annotation = ();
+
+    fn decorate_link_start(&mut self, url: &str) -> (String, ()) {
+        self.links.push(http_url(url).unwrap_or_default());
+        (String::new(), ())
+    }
+
+    fn decorate_link_end(&mut self) -> String {
+        match self.links.pop() {
+            Some(url) if !url.is_empty() => format!(" <{url}>"),
+            _ => String::new(),
+        }
+    }
+
+    fn decorate_em_start(&self) -> (String, ()) {
+        (String::new(), ())
+    }
+
+    fn decorate_em_end(&self) -> String {
+        String::new()
+    }
+
+    fn decorate_strong_start(&self) -> (String, ()) {
+        (String::new(), ())
+    }
+
+    fn decorate_strong_end(&self) -> String {
+        String::new()
+    }
+
+    fn decorate_strikeout_start(&self) -> (String, ()) {
+        (String::new(), ())
+    }
+
+    fn decorate_strikeout_end(&self) -> String {
+        String::new()
+    }
+
+    fn decorate_code_start(&self) -> (String, ()) {
+        (String::new(), ())
+    }
+
+    fn decorate_code_end(&self) -> String {
+        String::new()
+    }
+
+    fn decorate_preformat_first(&self) {}
+
+    fn decorate_preformat_cont(&self) {}
+
+    fn decorate_image(&mut self, _src: &str, title: &str) -> (String, ()) {
+        (title.to_owned(), ())
+    }
+
+    fn header_prefix(&self, _level: usize) -> String {
+        String::new()
+    }
+
+    fn quote_prefix(&self) -> String {
+        "> ".to_owned()
+    }
+
+    fn unordered_item_prefix(&self) -> String {
+        "- ".to_owned()
+    }
+
+    fn ordered_item_prefix(&self, i: i64) -> String {
+        format!("{i}. ")
+    }
+
+    fn make_subblock_decorator(&self) -> Self {
+        Plain::default()
+    }
+
+    fn decorate_superscript_start(&self) -> (String, ()) {
+        (String::new(), ())
+    }
+
+    fn decorate_superscript_end(&self) -> String {
+        String::new()
+    }
+
+    fn finalise(&mut self, _urls: Vec<String>) -> Vec<TaggedLine<()>> {
+        Vec::new()
+    }
+}
+
+// ---- titles ----
+
+/// Words that publishers put before a title, in the languages seen.
+const STATUS_WORDS: [(&str, Status); 13] = [
+    ("cancelled", Status::Cancelled),
+    ("canceled", Status::Cancelled),
+    ("abgesagt", Status::Cancelled),
+    ("annulée", Status::Cancelled),
+    ("annulé", Status::Cancelled),
+    ("annullato", Status::Cancelled),
+    ("cancelado", Status::Cancelled),
+    ("cancelada", Status::Cancelled),
+    ("geannuleerd", Status::Cancelled),
+    ("postponed", Status::Postponed),
+    ("aplazado", Status::Postponed),
+    ("reportée", Status::Postponed),
+    ("reporté", Status::Postponed),
+];
+
+/// `Canceled: Talk`, `[POSTPONED] Talk`, `*CANCELLED* Talk` → the status and `Talk`.
+///
+/// A word counts only when a sign sets it off, or when it alone is in capitals: `Cancelled flights:
+/// a history` is a title.
+pub fn status_prefix(title: &str) -> Option<(Status, &str)> {
+    let opening = |c: char| c.is_whitespace() || "[(*{!<-–—~_#".contains(c);
+    let bare = title.trim_start_matches(opening);
+    let opened = !title[..title.len() - bare.len()].trim().is_empty();
+    let (word, status) = STATUS_WORDS.iter().find(|(word, _)| {
+        let mut head = bare.chars();
+        word.chars().all(|w| head.next().is_some_and(|c| c.to_lowercase().eq([w])))
+    })?;
+    let length: usize = bare.chars().take(word.chars().count()).map(char::len_utf8).sum();
+    let (said, after) = bare.split_at(length);
+    let rest =
+        after.trim_start_matches(|c: char| c.is_whitespace() || "])*}>!:-–—|~_#,".contains(c));
+    let sign = &after[..after.len() - rest.len()];
+    let closed = sign.contains([']', ')', '*', '}', '>', '!', ':', '|', '–', '—', '~'])
+        || (sign.contains('-') && sign.contains(char::is_whitespace))
+        || (opened && sign.contains(['-', '_', '#']));
+    let shouted = !sign.is_empty()
+        && said.chars().all(|c| !c.is_lowercase())
+        && rest.chars().any(char::is_lowercase);
+    if rest.is_empty() {
+        // Nothing but the word: it stays the title.
+        return sign.chars().all(|c| !c.is_alphanumeric()).then_some((*status, title));
+    }
+    (closed || shouted).then_some((*status, rest))
+}
+
+// ---- addresses ----
+
+/// The address, if it is an http(s) one; blanks and what else must not stand in one are encoded.
+pub fn http_url(text: &str) -> Option<String> {
+    let text = text.trim();
+    let head = text.get(..8).unwrap_or(text).to_ascii_lowercase();
+    if !(head.starts_with("http://") || head.starts_with("https://")) || text.len() > 8192 {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    url.host_str().filter(|host| !host.is_empty())?;
+    Some(url.into())
+}
+
+/// Decodes `%41`; `None` when the result is no UTF-8.
+pub fn percent_decode(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let hex = |at: usize| (*bytes.get(at)? as char).to_digit(16);
+    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
+    while at < bytes.len() {
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(u8::try_from(high * 16 + low).ok()?);
+                at += 3;
+            }
+            (byte, ..) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+// ---- meetings ----
+
+/// The first link into an online meeting in a text.
+pub fn join_link(text: &str) -> Option<JoinLink> {
+    let schemes = memmem::find_iter(text.as_bytes(), "://").filter_map(|at| {
+        ["https", "http"].into_iter().find_map(|scheme| {
+            let start = at.checked_sub(scheme.len())?;
+            text.get(start..at)?.eq_ignore_ascii_case(scheme).then_some(start)
+        })
+    });
+    schemes.take(64).find_map(|at| meeting(&text[at..]))
+}
+
+/// Reads the meeting link that a text begins with. What follows it need not be set off.
+fn meeting(text: &str) -> Option<JoinLink> {
+    let end = text
+        .char_indices()
+        .take(4096)
+        .find(|(_, c)| c.is_whitespace() || c.is_control() || "<>\"'`\\^{}|".contains(*c))
+        .map_or_else(
+            || text.char_indices().nth(4096).map_or(text.len(), |(at, _)| at),
+            |(at, _)| at,
+        );
+    let text = &text[..end];
+    let after_scheme = text.find("//")? + 2;
+    let host_end =
+        text[after_scheme..].find(['/', '?', '#']).map_or(text.len(), |at| after_scheme + at);
+    let host = text[after_scheme..host_end].to_ascii_lowercase();
+    let host = host.rsplit('@').next()?.split(':').next()?;
+    let path = &text[host_end..];
+    let on = |domain: &str| {
+        host.strip_suffix(domain).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
+    };
+    let (service, length) = if on("zoom.us") || on("zoomgov.com") || on("zoom.com") {
+        ("Zoom", zoom(path)?)
+    } else if on("teams.microsoft.com") || on("teams.live.com") || on("teams.cloud.microsoft") {
+        let meets = ["/l/meetup-join/", "/meet/", "/l/meeting/", "/dl/launcher"];
+        ("Teams", meets.iter().any(|p| path.starts_with(p)).then(|| loose(path))?)
+    } else if host == "meet.google.com" {
+        let code = path.get(..13)?;
+        let right = code.bytes().enumerate().all(|(i, b)| match i {
+            0 => b == b'/',
+            4 | 9 => b == b'-',
+            _ => b.is_ascii_lowercase(),
+        });
+        ("Google Meet", if right { 13 } else { path.starts_with("/lookup/").then(|| loose(path))? })
+    } else if on("webex.com") {
+        let meets = ["/meet/", "/join/", "/j.php", "/wbxmjs/", "/m/", "/webappng/"];
+        ("Webex", meets.iter().any(|p| path.contains(p)).then(|| loose(path))?)
+    } else if on("gotomeeting.com") || on("gotomeet.me") || host == "meet.goto.com" {
+        ("GoTo", (path.len() > 1).then(|| loose(path))?)
+    } else if host == "meet.jit.si" || host == "8x8.vc" || host.starts_with("jitsi.") {
+        ("Jitsi", (path.len() > 1).then(|| loose(path))?)
+    } else if path.contains("/bigbluebutton/")
+        || room_code(path, "/b/")
+        || room_code(path, "/rooms/")
+    {
+        ("BigBlueButton", loose(path))
+    } else {
+        return None;
+    };
+    let url = http_url(&text[..host_end + length])?;
+    Some(JoinLink { service: service.to_owned(), url })
+}
+
+/// `/b/abc-def-ghi`, `/rooms/abc-def-ghi-jkl/join`: what Greenlight calls its rooms.
+fn room_code(path: &str, prefix: &str) -> bool {
+    let Some((_, rest)) = path.split_once(prefix) else { return false };
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-')).unwrap_or(rest.len());
+    let code = &rest[..end];
+    let mut parts = code.split('-');
+    code.matches('-').count() >= 2
+        && parts.all(|part| part.len() == 3 && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Where a Zoom path ends: its meeting number is digits, so glued text can be told from it.
+fn zoom(path: &str) -> Option<usize> {
+    for prefix in ["/j/", "/w/", "/s/", "/wc/join/"] {
+        if let Some(rest) = path.strip_prefix(prefix) {
+            let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+            if digits < 9 {
+                return None;
+            }
+            let end = prefix.len() + digits;
+            let query = if path[end..].starts_with('?') { loose(&path[end..]) } else { 0 };
+            return Some(end + query);
+        }
+    }
+    let known = ["/my/", "/meeting/", "/webinar/", "/wc/"];
+    known.iter().any(|p| path.starts_with(p) && path.len() > p.len()).then(|| loose(path))
+}
+
+/// Where a link ends that has no form of its own: before signs that close a sentence, and before
+/// words that are put after links and run into them.
+fn loose(path: &str) -> usize {
+    const GLUED: [&str; 7] =
+        ["passcode:", "password:", "passwort:", "meeting id", "meetingid:", "passcode", "kenncode"];
+    let lower = path.to_ascii_lowercase();
+    let ascii = path.bytes().position(|b| !b.is_ascii()).unwrap_or(path.len());
+    let end = GLUED
+        .iter()
+        .filter_map(|word| {
+            let at = lower.find(word)?;
+            // `?passcode=` is a part of the link.
+            (at > 0 && !lower[at + word.len()..].starts_with('=')).then_some(at)
+        })
+        .min()
+        .unwrap_or(path.len())
+        .min(ascii);
+    path[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '*', '_']).len()
+}
+
+/// What stands in for something hidden.
+const HIDDEN: &str = "[hidden]";
+
+const SECRET_LABELS: [&str; 22] = [
+    "one tap mobile",
+    "numeric password",
+    "passcode",
+    "password",
+    "passwort",
+    "kenncode",
+    "mot de passe",
+    "code secret",
+    "contraseña",
+    "meeting number",
+    "meeting id",
+    "meeting-id",
+    "meeting_id",
+    "meetingid",
+    "webinar id",
+    "webinar-id",
+    "conference id",
+    "access code",
+    "participant id",
+    "host key",
+    "event number",
+    "pwd",
+];
+
+/// Hides passcodes, meeting numbers and what dials them from a text: `Passcode: 424242`,
+/// `Meeting ID: 912 3456 7890`, `?pwd=…`, `+15550123456,,91234567890#`.
+///
+/// Works on labels, so a code that stands alone is not found.
+pub fn redact_passcodes(text: &str) -> String {
+    let text = redact_queries(text);
+    let text = redact_dialling(&text);
+    // Of equal length byte for byte, so that positions agree.
+    let lower = text.to_ascii_lowercase();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let Some(label) = label_at(&lower[at..]) else {
+            let Some(c) = text[at..].chars().next() else { break };
+            out.push(c);
+            at += c.len_utf8();
+            continue;
+        };
+        let end = at + label.len();
+        out.push_str(&text[at..end]);
+        at = end;
+        let Some((gap, length)) = secret_after(&text[end..]) else { continue };
+        out.push_str(&text[end..end + gap]);
+        out.push_str(HIDDEN);
+        // Another label may be glued to the secret, or stand where one should be.
+        at = end + gap;
+        let mut hidden_to = at + length;
+        while at < hidden_to {
+            if let Some(label) = label_at(&lower[at..]) {
+                let end = at + label.len();
+                let glued =
+                    secret_after(&text[end..]).map_or(end, |(gap, length)| end + gap + length);
+                hidden_to = hidden_to.max(glued);
+                at = end;
+            } else {
+                at += text[at..].chars().next().map_or(1, char::len_utf8);
+            }
+        }
+    }
+    out
+}
+
+/// The label that a text in lower case begins with.
+fn label_at(lower: &str) -> Option<&'static str> {
+    SECRET_LABELS.iter().copied().find(|label| lower.starts_with(label))
+}
+
+/// After a label: how far to the secret, and how long it is.
+fn secret_after(text: &str) -> Option<(usize, usize)> {
+    let blank = |text: &str| text.len() - text.trim_start_matches([' ', '\u{a0}', '*', '_']).len();
+    let mut gap = blank(text);
+    // `Passcode (if asked): 1`
+    if text[gap..].starts_with('(')
+        && let Some(close) = text[gap..].find(')').filter(|close| *close < 40)
+    {
+        gap += close + 1;
+        gap += blank(&text[gap..]);
+    }
+    let mut separated = false;
+    for word in ["is:", "is "] {
+        if text[gap..].get(..3).is_some_and(|head| head.eq_ignore_ascii_case(word)) {
+            (gap, separated) = (gap + 3, true);
+            break;
+        }
+    }
+    let signs = text[gap..].len() - text[gap..].trim_start_matches([':', '=', '#', '–', '-']).len();
+    separated |= signs > 0;
+    gap += signs;
+    gap += if separated {
+        text[gap..].len() - text[gap..].trim_start().len()
+    } else {
+        blank(&text[gap..])
+    };
+    let token = text[gap..]
+        .find(|c: char| c.is_whitespace() || "<>\"".contains(c))
+        .unwrap_or(text.len() - gap);
+    let has_digit = text[gap..gap + token].bytes().any(|b| b.is_ascii_digit());
+    if token == 0 || !(separated || has_digit) {
+        return None;
+    }
+    // `912 3456 7890`
+    let numeric = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '-' | '\u{a0}');
+    let group = text[gap..].find(|c| !numeric(c)).unwrap_or(text.len() - gap);
+    let group = text[gap..gap + group].trim_end_matches([' ', '-', '\u{a0}']).len();
+    Some((gap, token.max(group)))
+}
+
+/// Takes `pwd=…` out of links.
+fn redact_queries(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    // The first parameter is gone: the next one begins the query.
+    let mut first_gone = false;
+    while let Some(at) = rest.find(['?', '&']) {
+        let (before, tail) = rest.split_at(at);
+        out.push_str(before);
+        first_gone &= before.is_empty();
+        let name_end = tail[1..]
+            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(tail.len(), |end| end + 1);
+        let secret = SECRET_PARAMETERS.iter().any(|n| n.eq_ignore_ascii_case(&tail[1..name_end]));
+        if secret && tail[name_end..].starts_with('=') {
+            first_gone |= tail.starts_with('?');
+            let end = tail[name_end..]
+                .find(|c: char| c == '&' || c.is_whitespace() || "<>\"'".contains(c))
+                .map_or(tail.len(), |end| name_end + end);
+            rest = &tail[end..];
+        } else {
+            out.push_str(if first_gone { "?" } else { &tail[..1] });
+            first_gone = false;
+            rest = &tail[1..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Takes the meeting number and passcode out of `+15550123456,,91234567890#,,,,*424242#`.
+fn redact_dialling(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(",,") {
+        let (before, tail) = rest.split_at(at);
+        out.push_str(before);
+        let end =
+            tail.find(|c: char| !(c.is_ascii_digit() || ",#*;".contains(c))).unwrap_or(tail.len());
+        let dials = tail[..end].bytes().filter(u8::is_ascii_digit).count() >= 4
+            && before.ends_with(|c: char| c.is_ascii_digit());
+        if !dials {
+            out.push_str(&tail[..end]);
+        }
+        rest = &tail[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+const SECRET_PARAMETERS: [&str; 5] = ["pwd", "passcode", "password", "pass", "tk"];
+
+/// The link without the passcode in its query; who opens it is asked for the passcode.
+pub fn redact_join_url(link: &str) -> String {
+    let Ok(mut url) = Url::parse(link) else {
+        return link.split(['?', '#']).next().unwrap_or_default().to_owned();
+    };
+    let teams = url.host_str().is_some_and(|host| host.starts_with("teams."));
+    let mut kept = String::new();
+    for pair in url.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.split('=').next().unwrap_or_default();
+        let secret = SECRET_PARAMETERS.iter().any(|n| n.eq_ignore_ascii_case(name))
+            || (teams && name == "p");
+        if !secret {
+            let sign = if kept.is_empty() { "" } else { "&" };
+            let _ = write!(kept, "{sign}{pair}");
+        }
+    }
+    url.set_query((!kept.is_empty()).then_some(&kept));
+    if url.fragment().is_some_and(|f| f.contains("pwd=") || f.contains("success")) {
+        url.set_fragment(None);
+    }
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        for (value, expected) in [
+            (r"a\, b\; c\nd\Ne", "a, b; c\nd\ne"),
+            (r"\\n", r"\n"),
+            (r"\d back\slash", r"\d back\slash"),
+            ("raw; semi", "raw; semi"),
+            ("\\", "\\"),
+            ("", ""),
+        ] {
+            assert_eq!(unescape(value), expected, "{value}");
+        }
+        assert_eq!(split_list(r"a,b\,c,\\,,"), ["a", r"b\,c", r"\\", "", ""]);
+    }
+
+    #[test]
+    fn invisible_characters() {
+        for (value, expected) in [
+            ("a\u{202e}b\u{2066}c\u{200f}", "abc"),
+            ("a\u{200b}b\u{feff}c\u{ad}d\u{200d}e\u{fe0f}", "abcde"),
+            ("a\0b\u{7}c\u{9b}d", "abcd"),
+            ("a\tb\nc\r\nd\re", "a b\nc\nd\ne"),
+            (
+                "👩\u{200d}🔬 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+                "👩\u{200d}🔬 ❤\u{fe0f} 1\u{fe0f}\u{20e3}",
+            ),
+            ("👨🏽\u{200d}💻", "👨🏽\u{200d}💻"),
+            ("🏴\u{e0067}\u{e007f}x\u{e0067}", "🏴\u{e0067}\u{e007f}x"),
+            ("می\u{200c}خواهم", "می\u{200c}خواهم"),
+            ("naïve café – “x”", "naïve café – “x”"),
+        ] {
+            assert_eq!(clean(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn lines_and_paragraphs() {
+        assert_eq!(single_line("  a \n b\u{a0} c "), "a b c");
+        assert_eq!(join_lines("Hall\n\n Main St,\n1"), "Hall, Main St, 1");
+        assert_eq!(paragraphs("\n\n a \n\n\n\nb  \nc\n\n"), "a\n\nb\nc");
+    }
+
+    #[test]
+    fn html() {
+        for (value, is_html) in [
+            ("a < b > c", false),
+            ("<https://example.edu/>", false),
+            ("<Jane@example.edu>", false),
+            ("x <br> y", true),
+            ("<P CLASS=a>y", true),
+        ] {
+            assert_eq!(looks_like_html(value), is_html, "{value}");
+        }
+        for (value, expected) in [
+            ("<p>a</p><p>b &amp; c</p>", "a\n\nb & c"),
+            ("a<br>b", "a\nb"),
+            ("one\ntwo <b>bold</b>", "one\ntwo bold"),
+            ("<a href='https://example.edu/x'>here</a>", "here <https://example.edu/x>"),
+            ("<a href='javascript:alert(1)'>here</a>", "here"),
+            ("<script>alert(1)</script><p>x</p>", "x"),
+        ] {
+            assert_eq!(html_to_text(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn deep_and_long_html_is_read_in_time() {
+        let started = Instant::now();
+        for html in [
+            "<div>".repeat(20_000),
+            format!("{}x", "<p>".repeat(300_000)),
+            "<table><tr><td>".repeat(5_000),
+            "é".repeat(100_000) + "<p>",
+            "<b>".repeat(255),
+            "<".repeat(200_000),
+        ] {
+            let _ = html_to_text(&html);
+        }
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn titles_that_tell_a_status() {
+        use Status::{Cancelled, Postponed};
+        for (title, expected) in [
+            ("CANCELLED: Talk", Some((Cancelled, "Talk"))),
+            ("Canceled: Talk", Some((Cancelled, "Talk"))),
+            ("canceled - Talk", Some((Cancelled, "Talk"))),
+            ("[CANCELLED] Talk", Some((Cancelled, "Talk"))),
+            ("(cancelled) Talk", Some((Cancelled, "Talk"))),
+            ("*CANCELLED* Talk", Some((Cancelled, "Talk"))),
+            ("CANCELED!! Talk", Some((Cancelled, "Talk"))),
+            ("CANCELLED Talk", Some((Cancelled, "Talk"))),
+            ("POSTPONED: Talk", Some((Postponed, "Talk"))),
+            ("Postponed - Talk", Some((Postponed, "Talk"))),
+            ("Postponed – Talk", Some((Postponed, "Talk"))),
+            ("Abgesagt: Vortrag", Some((Cancelled, "Vortrag"))),
+            ("Annulée : cours", Some((Cancelled, "cours"))),
+            ("Cancelled", Some((Cancelled, "Cancelled"))),
+            ("Cancelled flights: a history", None),
+            ("Cancellation policy", None),
+            ("CANCELLED CULTURE", None),
+            ("Postponed-payment plans", None),
+            ("Talk", None),
+            ("", None),
+            ("[", None),
+        ] {
+            assert_eq!(status_prefix(title), expected, "{title}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        for (text, expected) in [
+            (" https://example.edu/a b ", Some("https://example.edu/a%20b")),
+            ("HTTP://Example.edu", Some("http://example.edu/")),
+            ("https://example.edu/\u{202e}x", Some("https://example.edu/%E2%80%AEx")),
+            ("javascript:alert(1)", None),
+            ("ftp://example.edu/", None),
+            ("www.example.edu", None),
+            ("https://", None),
+            ("", None),
+        ] {
+            assert_eq!(http_url(text).as_deref(), expected, "{text}");
+        }
+        assert_eq!(percent_decode("a%3A%C3%A9%2").as_deref(), Some("a:é%2"));
+        assert_eq!(percent_decode("%FF"), None);
+    }
+
+    #[test]
+    fn ways_into_meetings() {
+        for (text, expected) in [
+            (
+                "x https://example.zoom.us/j/91234567890Passcode: 424242",
+                Some(("Zoom", "https://example.zoom.us/j/91234567890")),
+            ),
+            (
+                "https://example.zoom.us/j/91234567890?pwd=aB3.1Passcode: 1",
+                Some(("Zoom", "https://example.zoom.us/j/91234567890?pwd=aB3.1")),
+            ),
+            ("https://zoom.us/my/jane.doe, then", Some(("Zoom", "https://zoom.us/my/jane.doe"))),
+            ("https://example.zoom.us/j/951", None),
+            ("https://zoom.us/pricing", None),
+            ("https://notzoom.us/j/91234567890", None),
+            ("https://zoom.us.evil.example/j/91234567890", None),
+            ("https://zoom.us@evil.example/j/91234567890", None),
+            (
+                "https://teams.microsoft.com/l/meetup-join/19%3a/0?context=%7b",
+                Some(("Teams", "https://teams.microsoft.com/l/meetup-join/19%3a/0?context=%7b")),
+            ),
+            (
+                "https://teams.live.com/meet/9311?p=abc",
+                Some(("Teams", "https://teams.live.com/meet/9311?p=abc")),
+            ),
+            (
+                "<https://meet.google.com/abc-defg-hij>",
+                Some(("Google Meet", "https://meet.google.com/abc-defg-hij")),
+            ),
+            (
+                "https://meet.google.com/abc-defg-hijklm",
+                Some(("Google Meet", "https://meet.google.com/abc-defg-hij")),
+            ),
+            ("https://meet.google.com/", None),
+            (
+                "https://example.webex.com/example/j.php?MTID=m1.",
+                Some(("Webex", "https://example.webex.com/example/j.php?MTID=m1")),
+            ),
+            ("https://meet.goto.com/123456789", Some(("GoTo", "https://meet.goto.com/123456789"))),
+            ("https://meet.jit.si/Talk", Some(("Jitsi", "https://meet.jit.si/Talk"))),
+            (
+                "https://bbb.example.edu/b/abc-def-ghi",
+                Some(("BigBlueButton", "https://bbb.example.edu/b/abc-def-ghi")),
+            ),
+            (
+                "https://bbb.example.edu/rooms/abc-def-ghi-jkl/join",
+                Some(("BigBlueButton", "https://bbb.example.edu/rooms/abc-def-ghi-jkl/join")),
+            ),
+            ("https://example.edu/b/abc", None),
+            (
+                "https://example.edu/ and https://zoom.us/j/91234567890",
+                Some(("Zoom", "https://zoom.us/j/91234567890")),
+            ),
+            ("https://", None),
+            ("http", None),
+        ] {
+            let found = join_link(text);
+            let found = found.as_ref().map(|link| (link.service.as_str(), link.url.as_str()));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn passcodes_are_hidden() {
+        for (text, expected) in [
+            (
+                "https://example.zoom.us/j/91234567890Passcode: 424242",
+                "https://example.zoom.us/j/91234567890Passcode: [hidden]",
+            ),
+            ("Passcode: 424242\nBring tea", "Passcode: [hidden]\nBring tea"),
+            ("PASSWORD=x7!y next", "PASSWORD=[hidden] next"),
+            ("The password is: tea. Come", "The password is: [hidden] Come"),
+            ("Passcode 424242", "Passcode [hidden]"),
+            ("Passcode:\n424242\nx", "Passcode:\n[hidden]\nx"),
+            ("Passcode (if asked): 12", "Passcode (if asked): [hidden]"),
+            ("Meeting ID: 912 3456 7890\nx", "Meeting ID: [hidden]\nx"),
+            ("Meeting ID: 912-3456-7890 (x)", "Meeting ID: [hidden] (x)"),
+            ("https://zoom.us/j/1?pwd=abc&x=1 y", "https://zoom.us/j/1?x=1 y"),
+            ("https://zoom.us/j/1?x=1&pwd=abc y", "https://zoom.us/j/1?x=1 y"),
+            ("https://zoom.us/j/1?pwd=a&pwd=b&x=1&y", "https://zoom.us/j/1?x=1&y"),
+            ("https://zoom.us/j/1?pwd=abc", "https://zoom.us/j/1"),
+            ("+15550123456,,91234567890#,,,,*424242# US", "+15550123456 US"),
+            ("Passwort: geheim", "Passwort: [hidden]"),
+            ("A talk on password managers", "A talk on password managers"),
+            ("Yes, 1,,2", "Yes, 1,,2"),
+            ("What? Tea & more", "What? Tea & more"),
+            ("", ""),
+        ] {
+            assert_eq!(redact_passcodes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn join_links_without_passcode() {
+        for (link, expected) in [
+            ("https://zoom.us/j/1?pwd=abc", "https://zoom.us/j/1"),
+            ("https://zoom.us/j/1?a=1&PWD=abc&b=2", "https://zoom.us/j/1?a=1&b=2"),
+            ("https://zoom.us/w/1?tk=abc&pwd=d#success", "https://zoom.us/w/1"),
+            ("https://teams.live.com/meet/9311?p=abc", "https://teams.live.com/meet/9311"),
+            ("https://x.webex.com/j.php?MTID=m1", "https://x.webex.com/j.php?MTID=m1"),
+            ("no link?pwd=1", "no link"),
+        ] {
+            assert_eq!(redact_join_url(link), expected, "{link}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "(\\PC|Passcode: |https://zoom.us/j/1|[?&]pwd=|,,1|<p>|[\\[(]?cancel+ed|\\\\){0,20}") {
+            let _ = (redact_passcodes(&text), redact_join_url(&text), join_link(&text));
+            let _ = (status_prefix(&text), html_to_text(&text), unescape(&text));
+            prop_assert_eq!(clean(clean(&text)), clean(&text));
+            let link = format!("{text} https://zoom.us/j/1?a=1&pwd=q7Xy {text}");
+            prop_assert!(!redact_passcodes(&link).contains("q7Xy"));
+            let label = format!("{text} Passcode: 4242421 {text}");
+            prop_assert!(!redact_passcodes(&label).contains("4242421"));
+        }
+    }
+}
