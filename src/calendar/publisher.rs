@@ -1,0 +1,179 @@
+//! What the software behind a feed is known to do, told from its `PRODID`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Event, Status, Verdict, identity, text};
+
+/// The software behind a feed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publisher {
+    /// The WordPress plugin The Events Calendar: `PRODID:-//… - ECPv6.16.3//NONSGML v1.0//EN`.
+    TheEventsCalendar,
+    #[default]
+    Other,
+}
+
+impl Publisher {
+    pub fn of(prodid: &str) -> Self {
+        if prodid.contains(" - ECPv") { Publisher::TheEventsCalendar } else { Publisher::Other }
+    }
+
+    /// How many events a feed of this software holds at most; a feed of that length is a window
+    /// into a longer list, out of which a nearer event pushes the farthest.
+    pub fn window(self) -> Option<usize> {
+        match self {
+            Publisher::TheEventsCalendar => Some(30),
+            Publisher::Other => None,
+        }
+    }
+
+    /// The number that names an event on the publisher's site.
+    pub fn post_id(self, event: &Event) -> Option<u64> {
+        match self {
+            // A feed that asks for one event each has the number alone.
+            Publisher::TheEventsCalendar => {
+                let stem = identity::stem(&event.uid)?;
+                stem.split('@').next()?.parse().ok()
+            }
+            Publisher::Other => None,
+        }
+    }
+
+    /// Takes back what the software is known to add of its own accord.
+    ///
+    /// The Events Calendar gives an event without a venue the bare region of another event's venue
+    /// (`LOCATION:PA`), and takes it away again when the head of the list changes.
+    pub fn normalise(self, event: &mut Event) {
+        if self == Publisher::TheEventsCalendar {
+            let place = event.location.as_str();
+            if (2..=3).contains(&place.len()) && place.bytes().all(|b| b.is_ascii_uppercase()) {
+                event.location.clear();
+            }
+        }
+    }
+}
+
+/// What `/wp-json/wp/v2/tribe_events` says: the events that are off, by post id. None where the
+/// answer does not speak of status at all, as on sites that do not give that field out.
+pub fn tribe_statuses(answer: &[u8]) -> Option<BTreeMap<u64, Verdict>> {
+    let posts: Vec<Value> = serde_json::from_slice(answer).ok()?;
+    let mut off = BTreeMap::new();
+    for post in &posts {
+        let status = post["meta"]["_tribe_events_status"].as_str()?;
+        let reason = post["meta"]["_tribe_events_status_reason"].as_str().unwrap_or_default();
+        let status = match status {
+            "canceled" => Status::Cancelled,
+            "postponed" => Status::Postponed,
+            _ => continue,
+        };
+        let reason = Some(words(reason)).filter(|reason| !reason.is_empty());
+        off.insert(post["id"].as_u64()?, Verdict { status, reason });
+    }
+    Some(off)
+}
+
+/// What schema.org's `eventStatus` in the JSON-LD of an event's page says. None where the page has
+/// no event, or several.
+pub fn page_status(html: &str) -> Option<Verdict> {
+    let mut found = Vec::new();
+    let mut rest = html;
+    while let Some(at) = find(rest, "application/ld+json") {
+        rest = &rest[at..];
+        let Some(open) = rest.find('>') else { break };
+        let Some(close) = find(rest, "</script") else { break };
+        if open < close
+            && let Ok(value) = serde_json::from_str(&rest[open + 1..close])
+        {
+            collect(&value, &mut found, 0);
+        }
+        rest = &rest[close..];
+    }
+    match found.as_slice() {
+        [verdict] => Some(verdict.clone()),
+        _ => None,
+    }
+}
+
+/// Where an ASCII word stands, whatever its case.
+fn find(text: &str, word: &str) -> Option<usize> {
+    text.as_bytes().windows(word.len()).position(|w| w.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+fn collect(value: &Value, found: &mut Vec<Verdict>, depth: usize) {
+    match value {
+        // A hostile page nests without end.
+        _ if depth > 16 => {}
+        Value::Array(values) => values.iter().for_each(|value| collect(value, found, depth + 1)),
+        Value::Object(object) => {
+            let is_event = |kind: &Value| kind.as_str().is_some_and(|kind| kind.ends_with("Event"));
+            let kind = object.get("@type");
+            let event = kind.is_some_and(|kind| {
+                is_event(kind) || kind.as_array().is_some_and(|kinds| kinds.iter().any(is_event))
+            });
+            if event {
+                let status = object.get("eventStatus").and_then(Value::as_str).unwrap_or_default();
+                let status = match status.rsplit('/').next().unwrap_or_default() {
+                    "EventCancelled" => Status::Cancelled,
+                    "EventPostponed" => Status::Postponed,
+                    _ => Status::Confirmed,
+                };
+                found.push(Verdict { status, reason: None });
+            } else if let Some(graph) = object.get("@graph") {
+                collect(graph, found, depth + 1);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn words(html: &str) -> String {
+    text::single_line(&text::clean(text::html_to_text(html)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_of_posts() {
+        let answer = br#"[
+            {"id": 1, "meta": {"_tribe_events_status": "canceled", "_tribe_events_status_reason": "Speaker <b>ill</b> &amp; sorry"}},
+            {"id": 2, "meta": {"_tribe_events_status": "postponed", "_tribe_events_status_reason": ""}},
+            {"id": 3, "meta": {"_tribe_events_status": "", "_tribe_events_status_reason": ""}}
+        ]"#;
+        let off = tribe_statuses(answer).unwrap();
+        let reason = Some("Speaker ill & sorry".to_owned());
+        assert_eq!(off[&1], Verdict { status: Status::Cancelled, reason });
+        assert_eq!(off[&2], Verdict { status: Status::Postponed, reason: None });
+        assert_eq!(off.len(), 2);
+        assert_eq!(tribe_statuses(br#"[{"id": 1, "meta": []}]"#), None);
+        assert_eq!(tribe_statuses(b"<html>"), None);
+        assert_eq!(tribe_statuses(b"[]"), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn statuses_of_pages() {
+        let page = |json: &str| {
+            format!("<p>x<script type=\"Application/LD+json\" class=y>{json}</SCRIPT><p>")
+        };
+        for (json, expected) in [
+            (
+                r#"{"@type":"Event","eventStatus":"https://schema.org/EventCancelled"}"#,
+                Some(Status::Cancelled),
+            ),
+            (r#"[{"@type":"Event","eventStatus":"EventPostponed"}]"#, Some(Status::Postponed)),
+            (
+                r#"{"@graph":[{"@type":"WebPage"},{"@type":["Thing","EducationEvent"]}]}"#,
+                Some(Status::Confirmed),
+            ),
+            (r#"[{"@type":"Event"},{"@type":"Event"}]"#, None),
+            (r#"{"@type":"WebPage"}"#, None),
+            ("{", None),
+        ] {
+            assert_eq!(page_status(&page(json)).map(|v| v.status), expected, "{json}");
+        }
+        assert_eq!(page_status("<script type=application/ld+json"), None);
+    }
+}
