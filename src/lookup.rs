@@ -1,0 +1,179 @@
+//! Asks a publisher's site what its feed does not say: that an event is cancelled, or why it is gone.
+//!
+//! Only the feed's own host is asked, a few times a poll at most, and every answer is optional: a
+//! site that does not answer, or answers anything unexpected, leaves the feed's word as it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use reqwest::{Client, header};
+use tracing::debug;
+use url::Url;
+
+use crate::calendar::diff::{Answer, Question};
+use crate::calendar::publisher::{self, Publisher};
+use crate::calendar::{Event, EventKey, Status, Verdict, identity};
+use crate::config::{Feed, FeedUrl};
+
+/// Questions about single events in one poll.
+const MAX_QUESTIONS: usize = 10;
+/// Events asked about in one request; WordPress gives no more at a time.
+const MAX_BATCH: usize = 100;
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// After this long nothing more is asked in one poll: a slow site must not keep its feed's news.
+const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_BYTES: usize = 1 << 20;
+const MAX_REDIRECTS: usize = 3;
+
+/// A site that can be asked about the events of one feed.
+#[derive(Debug)]
+pub struct Site<'a> {
+    client: &'a Client,
+    /// Of the feed: the only host that is asked.
+    feed: &'a Url,
+    user_agent: &'a str,
+    publisher: Publisher,
+}
+
+impl<'a> Site<'a> {
+    /// None for a file, and where the configuration says `lookups = false`.
+    pub fn of(
+        client: &'a Client,
+        feed: &'a Feed,
+        user_agent: &'a str,
+        publisher: Publisher,
+    ) -> Option<Self> {
+        match &feed.url {
+            FeedUrl::Http(url) if feed.lookups => {
+                Some(Site { client, feed: url, user_agent, publisher })
+            }
+            _ => None,
+        }
+    }
+
+    /// Which of the events are off, by the stem of their UID: one request for a hundred of them.
+    /// None where the site does not say.
+    pub async fn statuses(&self, events: &[Event]) -> Option<BTreeMap<String, Verdict>> {
+        let posts: HashMap<u64, String> = events
+            .iter()
+            .filter_map(|event| Some((self.publisher.post_id(event)?, identity::stem(&event.uid)?)))
+            .collect();
+        let mut ids: Vec<&u64> = posts.keys().collect();
+        ids.sort_unstable();
+        let mut statuses = BTreeMap::new();
+        for batch in ids.chunks(MAX_BATCH) {
+            let ids: Vec<String> = batch.iter().map(|id| id.to_string()).collect();
+            let mut url = self.rest("wp/v2/tribe_events")?;
+            url.query_pairs_mut()
+                .append_pair("include", &ids.join(","))
+                .append_pair("per_page", &MAX_BATCH.to_string())
+                .append_pair(
+                    "_fields",
+                    "id,meta._tribe_events_status,meta._tribe_events_status_reason",
+                );
+            let (200, answer) = self.get(url).await? else { return None };
+            for (id, verdict) in publisher::tribe_statuses(&answer)? {
+                if let Some(stem) = posts.get(&id) {
+                    statuses.insert(stem.clone(), verdict);
+                }
+            }
+        }
+        (!posts.is_empty()).then_some(statuses)
+    }
+
+    /// Answers to as many of the questions as may be asked in one poll; the soonest events first.
+    pub async fn answers(
+        &self,
+        questions: &[Question],
+        start: impl Fn(&Event) -> Timestamp,
+    ) -> HashMap<EventKey, Answer> {
+        let mut order: Vec<&Question> = questions.iter().collect();
+        order.sort_by_key(|question| start(&question.event));
+        let mut answers = HashMap::new();
+        let started = tokio::time::Instant::now();
+        for question in order.into_iter().take(MAX_QUESTIONS) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
+            if let Some(answer) = self.answer(question).await {
+                debug!(event = %question.key, ?answer, "the publisher's site was asked");
+                answers.insert(question.key.clone(), answer);
+            }
+        }
+        answers
+    }
+
+    async fn answer(&self, question: &Question) -> Option<Answer> {
+        let post = self.publisher.post_id(&question.event);
+        if let (true, Some(id)) = (question.absent, post) {
+            let url = self.rest(&format!("tribe/events/v1/events/{id}"))?;
+            match self.get(url).await? {
+                (200, _) => {
+                    let stem = identity::stem(&question.event.uid)?;
+                    let events = std::slice::from_ref(&question.event);
+                    let off = self.statuses(events).await.and_then(|mut all| all.remove(&stem));
+                    let on = Verdict { status: Status::Confirmed, reason: None };
+                    return Some(Answer::Known(off.unwrap_or(on)));
+                }
+                // Withdrawn, and no such post.
+                (403 | 400, _) => return Some(Answer::Gone),
+                _ => {}
+            }
+        }
+        let page = Url::parse(question.event.url.as_deref()?).ok()?;
+        match self.get(page).await? {
+            (200, html) => match publisher::page_status(&String::from_utf8_lossy(&html)) {
+                Some(verdict) => Some(Answer::Known(verdict)),
+                // A page without a word on its status is still there for an event that is.
+                None if question.absent => {
+                    Some(Answer::Known(Verdict { status: Status::Confirmed, reason: None }))
+                }
+                None => None,
+            },
+            (404 | 410, _) if question.absent => Some(Answer::Gone),
+            _ => None,
+        }
+    }
+
+    /// The address of a route of the site's REST interface: beside the folder of its events.
+    fn rest(&self, route: &str) -> Option<Url> {
+        let path = self.feed.path();
+        let root = ["/events", "/event/"].iter().filter_map(|part| path.find(part)).min();
+        let root = root.map_or("", |at| &path[..at]);
+        let mut url = self.feed.clone();
+        url.set_path(&format!("{}/wp-json/{route}", root.trim_end_matches('/')));
+        url.set_query(None);
+        Some(url)
+    }
+
+    /// Status and body. Redirects are followed on the same host only.
+    async fn get(&self, start: Url) -> Option<(u16, Vec<u8>)> {
+        let mut url = start;
+        for _ in 0..=MAX_REDIRECTS {
+            let own_port = url.port().is_none()
+                || url.port_or_known_default() == self.feed.port_or_known_default();
+            let own = url.host_str() == self.feed.host_str() && own_port;
+            if !own || !matches!(url.scheme(), "http" | "https") {
+                return None;
+            }
+            let request = self.client.get(url.clone()).header(header::USER_AGENT, self.user_agent);
+            let mut response = request.timeout(TIMEOUT).send().await.ok()?;
+            let status = response.status();
+            if status.is_redirection() {
+                let target = response.headers().get(header::LOCATION)?.to_str().ok()?;
+                url = url.join(target).ok()?;
+                continue;
+            }
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.ok()? {
+                body.extend_from_slice(&chunk);
+                if body.len() > MAX_BYTES {
+                    return None;
+                }
+            }
+            return Some((status.as_u16(), body));
+        }
+        None
+    }
+}

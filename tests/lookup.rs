@@ -1,0 +1,297 @@
+//! What the publisher's site is asked when its feed is silent, against an imitation of a WordPress
+//! site with The Events Calendar on loopback.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use beadle::calendar::Zones;
+use beadle::config::Config;
+use beadle::fetch::Fetcher;
+use beadle::notify::Registry;
+use beadle::pipeline::Pipeline;
+use beadle::store::{Access, Store};
+use jiff::{Timestamp, ToSpan};
+
+/// One event of the site.
+#[derive(Clone)]
+struct Post {
+    id: u64,
+    title: &'static str,
+    day: u32,
+    saved: u32,
+    listed: bool,
+    /// `publish`, `trash`, or `none`: deleted for good.
+    state: &'static str,
+    /// `canceled`, `postponed` or nothing.
+    status: &'static str,
+    reason: &'static str,
+}
+
+/// A site whose editor is the test.
+struct Site {
+    port: u16,
+    posts: Arc<Mutex<Vec<Post>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+    /// Whether `wp/v2` gives the status out, as sites with the classic editor may not.
+    gives_meta: Arc<Mutex<bool>>,
+}
+
+impl Site {
+    fn start() -> Site {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let post = |id, title, day| Post {
+            id,
+            title,
+            day,
+            saved: 0,
+            listed: true,
+            state: "publish",
+            status: "",
+            reason: "",
+        };
+        let posts = vec![post(11, "Optics", 2), post(12, "Logic", 3), post(13, "Waves", 4)];
+        let site = Site {
+            port,
+            posts: Arc::new(Mutex::new(posts)),
+            requests: Arc::default(),
+            gives_meta: Arc::new(Mutex::new(true)),
+        };
+        let (posts, requests) = (site.posts.clone(), site.requests.clone());
+        let meta = site.gives_meta.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+                while line.trim() != "" {
+                    line.clear();
+                    reader.read_line(&mut line).unwrap();
+                }
+                requests.lock().unwrap().push(path.clone());
+                let posts = posts.lock().unwrap().clone();
+                let (status, kind, body) = answer(&path, &posts, port, *meta.lock().unwrap());
+                let head = format!(
+                    "HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream
+                    .write_all(head.as_bytes())
+                    .and_then(|()| stream.write_all(body.as_bytes()));
+            }
+        });
+        site
+    }
+
+    fn edit(&self, id: u64, edit: impl Fn(&mut Post)) {
+        let mut posts = self.posts.lock().unwrap();
+        edit(posts.iter_mut().find(|post| post.id == id).unwrap());
+    }
+
+    fn asked(&self, part: &str) -> usize {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        requests.iter().filter(|path| path.contains(part)).count()
+    }
+}
+
+fn answer(path: &str, posts: &[Post], port: u16, meta: bool) -> (u16, &'static str, String) {
+    let published = |id: u64| posts.iter().find(|post| post.id == id && post.state == "publish");
+    if path.starts_with("/sub/events/?ical=1") {
+        let mut body = String::from(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Example - ECPv6.16.3//NONSGML v1.0//EN\r\n",
+        );
+        for post in posts.iter().filter(|post| post.listed && post.state == "publish") {
+            body += &format!(
+                "BEGIN:VEVENT\r\nDTSTART;TZID=America/New_York:202612{:02}T120000\r\n\
+                 DTEND;TZID=America/New_York:202612{:02}T130000\r\nDTSTAMP:20261123T061253\r\n\
+                 LAST-MODIFIED:20261123T1100{:02}Z\r\nUID:{}-1796212800-1796217300@127.0.0.1\r\n\
+                 SUMMARY:{}\r\nURL:http://127.0.0.1:{port}/sub/event/{}/\r\nEND:VEVENT\r\n",
+                post.day, post.day, post.saved, post.id, post.title, post.id
+            );
+        }
+        return (200, "text/calendar", body + "END:VCALENDAR");
+    }
+    if let Some(query) = path.strip_prefix("/sub/wp-json/wp/v2/tribe_events?include=") {
+        let ids = query.split('&').next().unwrap().replace("%2C", ",");
+        let all: Vec<String> = ids
+            .split(',')
+            .filter_map(|id| published(id.parse().unwrap()))
+            .map(|post| match meta {
+                true => format!(
+                    r#"{{"id":{},"meta":{{"_tribe_events_status":"{}","_tribe_events_status_reason":"{}"}}}}"#,
+                    post.id, post.status, post.reason
+                ),
+                false => format!(r#"{{"id":{},"meta":[]}}"#, post.id),
+            })
+            .collect();
+        return (200, "application/json", format!("[{}]", all.join(",")));
+    }
+    if let Some(id) = path.strip_prefix("/sub/wp-json/tribe/events/v1/events/") {
+        return match posts.iter().find(|post| post.id.to_string() == id) {
+            Some(post) if post.state == "publish" => (200, "application/json", "{}".into()),
+            Some(post) if post.state == "trash" => (403, "application/json", "{}".into()),
+            _ => (400, "application/json", "{}".into()),
+        };
+    }
+    if let Some(id) = path.strip_prefix("/sub/event/")
+        && let Some(post) = published(id.trim_end_matches('/').parse().unwrap())
+    {
+        let status = match post.status {
+            "canceled" => "EventCancelled",
+            "postponed" => "EventPostponed",
+            _ => "EventScheduled",
+        };
+        let page = format!(
+            r#"<script type="application/ld+json">[{{"@type":"Event","eventStatus":"https://schema.org/{status}"}}]</script>"#
+        );
+        return (200, "text/html", page);
+    }
+    (404, "text/html", "not here".into())
+}
+
+struct Followed {
+    site: Site,
+    pipeline: Pipeline,
+    now: Timestamp,
+    _folder: tempfile::TempDir,
+}
+
+async fn followed(extra: &str) -> Followed {
+    let site = Site::start();
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+timezone = "America/New_York"
+[feed.site]
+url = "http://127.0.0.1:{}/sub/events/?ical=1"
+{extra}
+[[watch]]
+name = "all"
+feeds = ["site"]
+to = ["screen"]
+[receiver.screen]
+terminal = true
+"#,
+        site.port
+    );
+    let config = Config::parse(&config, Path::new("config.toml")).unwrap();
+    let store = Store::open(folder.path(), Access::Exclusive).await.unwrap();
+    let fetcher = Fetcher::new().unwrap();
+    let pipeline = Pipeline::new(config, Zones::default(), store, fetcher, Registry::default());
+    let now = "2026-11-23T12:00:00Z".parse().unwrap();
+    let mut followed = Followed { site, pipeline, now, _folder: folder };
+    assert_eq!(followed.poll().await, [""; 0], "a first reading tells nothing");
+    followed.site.asked("");
+    followed
+}
+
+impl Followed {
+    /// One poll, ten minutes after the last: what is told, as `reason title`.
+    async fn poll(&mut self) -> Vec<String> {
+        let feed = self.pipeline.config.feeds["site"].clone();
+        let polled = self.pipeline.poll(&feed, self.now).await.unwrap();
+        self.now += 10.minutes();
+        let told: BTreeMap<_, _> = polled
+            .result
+            .unwrap()
+            .changes
+            .iter()
+            .map(|c| {
+                let judged = c.after.judged.as_ref();
+                let why = judged.and_then(|j| j.verdict.reason.clone()).unwrap_or_default();
+                (c.key.clone(), format!("{:?} {} {why}", c.kind, c.after.summary).trim().to_owned())
+            })
+            .collect();
+        told.into_values().collect()
+    }
+
+    async fn polls(&mut self, n: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        for _ in 0..n {
+            all.extend(self.poll().await);
+        }
+        all
+    }
+}
+
+fn cancel(post: &mut Post) {
+    (post.status, post.reason) = ("canceled", "The speaker is <b>ill</b>");
+    post.saved += 1;
+}
+
+#[tokio::test]
+async fn a_cancelled_event_is_told_with_its_reason_and_back_on() {
+    let mut f = followed("").await;
+    f.site.edit(12, cancel);
+    assert_eq!(f.polls(3).await, ["Cancelled Logic The speaker is ill"]);
+    f.site.edit(12, |post| post.status = "postponed");
+    assert_eq!(f.polls(3).await, ["Postponed Logic The speaker is ill"]);
+    f.site.edit(12, |post| post.status = "");
+    assert_eq!(f.polls(3).await, ["Reinstated Logic"]);
+}
+
+#[tokio::test]
+async fn a_status_set_without_saving_the_post_is_found_in_one_request_a_poll() {
+    let mut f = followed("").await;
+    f.site.edit(13, |post| post.status = "canceled");
+    assert_eq!(f.polls(3).await, ["Cancelled Waves"]);
+    assert_eq!(f.site.asked("/wp-json/"), 3);
+    assert_eq!(f.polls(2).await, [""; 0]);
+    // Other edits of an event that is off are no news of its status.
+    f.site.edit(13, |post| post.saved += 1);
+    assert_eq!(f.polls(3).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_site_that_hides_the_status_is_asked_for_the_page_of_what_was_saved() {
+    let mut f = followed("").await;
+    *f.site.gives_meta.lock().unwrap() = false;
+    f.site.edit(12, cancel);
+    assert_eq!(f.polls(3).await, ["Cancelled Logic"]);
+    assert_eq!(f.site.asked("/sub/event/"), 1);
+    assert_eq!(f.polls(3).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_disappearance_is_settled_before_it_is_told() {
+    let mut f = followed("").await;
+    f.site.edit(11, |post| post.state = "trash");
+    assert_eq!(f.poll().await, [""; 0]);
+    assert_eq!(f.poll().await, ["Missing Optics"]);
+    f.site.edit(11, |post| post.state = "publish");
+    assert_eq!(f.polls(2).await, ["Reinstated Optics"]);
+
+    f.site.edit(12, |post| post.state = "none");
+    assert_eq!(f.polls(2).await, ["Missing Logic"]);
+
+    // Hidden from the list, but still to take place.
+    f.site.edit(13, |post| post.listed = false);
+    assert_eq!(f.polls(8).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_cancelled_event_that_leaves_the_list_is_told_as_cancelled() {
+    let mut f = followed("").await;
+    f.site.edit(11, |post| {
+        cancel(post);
+        post.listed = false;
+    });
+    assert_eq!(f.polls(4).await, ["Cancelled Optics The speaker is ill"]);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_where_the_configuration_says_so() {
+    let mut f = followed("lookups = false").await;
+    f.site.edit(12, cancel);
+    assert_eq!(f.polls(3).await, [""; 0]);
+    f.site.edit(11, |post| post.listed = false);
+    assert_eq!(f.polls(5).await, ["Missing Optics"]);
+    assert_eq!(f.site.asked("/wp-json/"), 0);
+}
