@@ -1,0 +1,757 @@
+//! Every reason in every medium, as pictures; and what must hold for any feed text.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::discord::Target;
+use super::*;
+use crate::calendar::{Event, EventKey, JoinLink, Organizer, Recurrence, Uid};
+use crate::plan::{Field, Item, Kind, Notification, Reason};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const ZONE: &str = "America/New_York";
+
+fn at(text: &str) -> When {
+    When::Zoned { local: text.parse().unwrap(), zone: ZONE.to_owned() }
+}
+
+fn day(text: &str) -> When {
+    When::AllDay(text.parse().unwrap())
+}
+
+fn event(start: When, end: When) -> Event {
+    Event {
+        uid: Uid("4711@events.example.edu".to_owned()),
+        recurrence_id: None,
+        this_and_future: false,
+        sequence: 0,
+        status: Status::Confirmed,
+        judged: None,
+        start,
+        end,
+        summary: "Optics Colloquium: Light that waits".to_owned(),
+        description: "Slow light lets a pulse rest in a cloud of cold atoms. We show how long it \
+                      can rest, what it forgets, and how to wake it.\n\nCoffee from 3 PM.\n\
+                      Passcode: 112233"
+            .to_owned(),
+        location: "Hall of Lenses, Room 2, 1 Mirror Lane".to_owned(),
+        url: Some("https://events.example.edu/event/light-that-waits/".to_owned()),
+        categories: vec!["Colloquium".to_owned(), "Physics".to_owned()],
+        categories_raw: Vec::new(),
+        organizer: Some(Organizer {
+            name: "Department of Physics".to_owned(),
+            email: "physics@example.edu".to_owned(),
+        }),
+        image: None,
+        join: Some(JoinLink {
+            service: "Zoom".to_owned(),
+            url: "https://example.zoom.us/j/123456789".to_owned(),
+        }),
+        recurrence: Recurrence::default(),
+        created: None,
+        last_modified: None,
+    }
+}
+
+fn seminar() -> Event {
+    event(at("2026-12-02T15:30"), at("2026-12-02T16:45"))
+}
+
+fn instant(when: &When) -> Timestamp {
+    when.instant(&Zones::default(), &Zones::default().get(ZONE).unwrap())
+}
+
+fn item(reason: Reason, before: Option<Event>, event: Event) -> Item {
+    let moved = |old: fn(&Event) -> &When| {
+        let was = before.as_ref().map(|before| instant(old(before)));
+        was.filter(|was| *was != instant(old(&event)))
+    };
+    Item {
+        feed: "example".to_owned(),
+        feed_name: Some("Example University Events".to_owned()),
+        key: EventKey("k".to_owned()),
+        start: instant(&event.start),
+        end: instant(&event.end),
+        start_before: moved(|event| &event.start),
+        end_before: moved(|event| &event.end),
+        reason,
+        before,
+        event,
+        series: false,
+    }
+}
+
+fn notification(kind: Kind, items: Vec<Item>) -> Notification {
+    Notification { source: "seminars".to_owned(), kind, zone: ZONE.to_owned(), items, more: 0 }
+}
+
+fn change(reason: Reason, before: Option<Event>, event: Event) -> Notification {
+    notification(Kind::Changes, vec![item(reason, before, event)])
+}
+
+fn with(event: Event, change: impl FnOnce(&mut Event)) -> Event {
+    let mut event = event;
+    change(&mut event);
+    event
+}
+
+fn digest(items: Vec<Item>) -> Notification {
+    let (from, to) = ("2026-11-30".parse().unwrap(), "2026-12-07".parse().unwrap());
+    let mut digest = notification(Kind::Digest { from, to }, items);
+    digest.source = "weekly".to_owned();
+    digest
+}
+
+/// A week with what a week can hold.
+fn week() -> Vec<Item> {
+    let named = |name: &str, start, end| {
+        with(event(start, end), |event| {
+            event.summary = name.to_owned();
+            event.join = None;
+        })
+    };
+    vec![
+        item(
+            Reason::Upcoming,
+            None,
+            named("Exhibition: A century of prisms", day("2026-11-27"), day("2026-12-03")),
+        ),
+        item(
+            Reason::Upcoming,
+            None,
+            named("Night at the telescope", at("2026-12-01T21:00"), at("2026-12-02T02:00")),
+        ),
+        item(Reason::Upcoming, None, seminar()),
+        item(
+            Reason::Upcoming,
+            None,
+            with(
+                named("CANCELLED: Tea hour", at("2026-12-02T17:00"), at("2026-12-02T17:00")),
+                |e| {
+                    e.status = Status::Cancelled;
+                },
+            ),
+        ),
+        item(Reason::Upcoming, None, named("Reading days", day("2026-12-04"), day("2026-12-06"))),
+    ]
+}
+
+/// Every reason, every kind, and the cases in which their wording differs.
+fn cases() -> Vec<(&'static str, Notification)> {
+    let old = seminar();
+    let moved = with(old.clone(), |event| {
+        event.start = at("2026-12-03T11:00");
+        event.end = at("2026-12-03T12:15");
+        event.location = "Hall of Mirrors".to_owned();
+    });
+    let rescheduled = |fields: &[Field]| Reason::Rescheduled { fields: fields.to_vec() };
+    let updated = |fields: &[Field]| Reason::Updated { fields: fields.to_vec() };
+    let all_day = with(old.clone(), |event| {
+        event.start = day("2026-12-02");
+        event.end = day("2026-12-03");
+    });
+    let ends_later = with(old.clone(), |event| event.end = at("2026-12-02T17:15"));
+    let untold =
+        with(old.clone(), |event| event.summary = "Optics Colloquium: Title TBD".to_owned());
+    let rewritten = with(old.clone(), |event| {
+        event.location = "Hall of Mirrors".to_owned();
+        event.categories = vec!["Colloquium".to_owned(), "Optics".to_owned()];
+        event.description = "The talk is now about fast light.".to_owned();
+        event.status = Status::Tentative;
+        event.join = None;
+    });
+    let cancelled = with(old.clone(), |event| {
+        event.summary = "CANCELED: Optics Colloquium: Light that waits".to_owned();
+        event.status = Status::Cancelled;
+    });
+    let elsewhere = with(old.clone(), |event| event.categories = vec!["Physics".to_owned()]);
+    let reminder = Kind::Reminder { lead: "1h".to_owned() };
+    let secret = with(old.clone(), |event| {
+        event.join = Some(JoinLink {
+            service: "Zoom".to_owned(),
+            url: "https://example.zoom.us/j/123456789?pwd=s3cret".to_owned(),
+        });
+    });
+    let mut series = item(Reason::New, None, secret);
+    series.series = true;
+    let many = vec![
+        item(Reason::New, None, old.clone()),
+        item(rescheduled(&[Field::Start, Field::Location]), Some(old.clone()), moved.clone()),
+        item(Reason::Cancelled, Some(old.clone()), cancelled.clone()),
+        item(rescheduled(&[Field::End]), Some(old.clone()), ends_later.clone()),
+        item(Reason::Withdrawn, Some(old.clone()), old.clone()),
+    ];
+    vec![
+        ("new", change(Reason::New, None, old.clone())),
+        ("new_series_with_passcode", notification(Kind::Changes, vec![series])),
+        ("possible_duplicate", change(Reason::PossibleDuplicate, None, old.clone())),
+        (
+            "rescheduled",
+            change(rescheduled(&[Field::Start, Field::Location]), Some(old.clone()), moved),
+        ),
+        ("ends_later", change(rescheduled(&[Field::End]), Some(old.clone()), ends_later)),
+        ("now_all_day", change(rescheduled(&[Field::AllDay]), Some(old.clone()), all_day.clone())),
+        ("time_announced", change(rescheduled(&[Field::AllDay]), Some(all_day), old.clone())),
+        ("title_announced", change(updated(&[Field::Summary]), Some(untold), old.clone())),
+        (
+            "updated",
+            change(
+                updated(&[
+                    Field::Location,
+                    Field::Description,
+                    Field::Categories,
+                    Field::Status,
+                    Field::Join,
+                ]),
+                Some(old.clone()),
+                rewritten,
+            ),
+        ),
+        ("cancelled", change(Reason::Cancelled, Some(old.clone()), cancelled.clone())),
+        (
+            "postponed",
+            change(
+                Reason::Postponed,
+                Some(old.clone()),
+                with(cancelled, |event| event.status = Status::Postponed),
+            ),
+        ),
+        ("withdrawn", change(Reason::Withdrawn, Some(old.clone()), old.clone())),
+        ("reinstated", change(Reason::Reinstated, Some(old.clone()), old.clone())),
+        ("left", change(Reason::Left, Some(old.clone()), elsewhere.clone())),
+        ("entered", change(Reason::Entered, Some(elsewhere), old.clone())),
+        ("reminder", notification(reminder.clone(), vec![item(Reason::Upcoming, None, old)])),
+        (
+            "reminder_all_day",
+            notification(reminder, vec![item(Reason::Upcoming, None, week().remove(4).event)]),
+        ),
+        ("many_changes", Notification { more: 12, ..notification(Kind::Changes, many) }),
+        ("digest", digest(week())),
+        ("digest_empty", digest(Vec::new())),
+        ("welcome", notification(Kind::Welcome, week())),
+        ("welcome_empty", notification(Kind::Welcome, Vec::new())),
+    ]
+}
+
+fn pretty(json: &str) -> String {
+    serde_json::to_string_pretty(&serde_json::from_str::<Value>(json).unwrap()).unwrap()
+}
+
+#[test]
+fn every_reason_in_every_medium() {
+    let style = Style::default();
+    for (name, notification) in cases() {
+        let mail = email::render(&notification, &style);
+        insta::assert_snapshot!(
+            format!("{name}.discord"),
+            pretty(&discord::render(&notification, &style, Target::Bot, KEY))
+        );
+        insta::assert_snapshot!(
+            format!("{name}.terminal"),
+            terminal::render(&notification, &style)
+        );
+        insta::assert_snapshot!(
+            format!("{name}.mail"),
+            format!("Subject: {}\nPreheader: {}\n\n{}", mail.subject, mail.preheader, mail.text)
+        );
+        if matches!(name, "rescheduled" | "digest" | "many_changes") {
+            insta::assert_snapshot!(format!("{name}.html"), mail.html);
+        }
+    }
+}
+
+#[test]
+fn a_late_notice_says_so() {
+    let notification = change(Reason::New, None, seminar());
+    for (seconds, expected) in [(61, "1 min"), (7_300, "2 h"), (400_000, "4 days")] {
+        let late_by = Some(Duration::from_secs(seconds));
+        let style = Style { late_by, ..Style::default() };
+        let sentence = format!("This notice is late by {expected}: beadle was not running");
+        assert!(terminal::render(&notification, &style).contains(&sentence));
+        let mail = email::render(&notification, &style);
+        assert!(mail.html.contains(&sentence), "{}", mail.html);
+        let body = discord::render(&notification, &style, Target::Bot, KEY);
+        assert!(body.contains(&sentence), "{body}");
+    }
+}
+
+#[test]
+fn passcodes_are_shown_only_to_those_who_may_see_them() {
+    let secret = with(seminar(), |event| {
+        event.join.as_mut().unwrap().url.push_str("?pwd=s3cret");
+    });
+    let notification = change(Reason::New, None, secret);
+    for show_passcodes in [false, true] {
+        let style = Style { show_passcodes, ..Style::default() };
+        let mail = email::render(&notification, &style);
+        for text in [
+            discord::render(&notification, &style, Target::Webhook, KEY),
+            terminal::render(&notification, &style),
+            mail.html,
+            mail.text,
+        ] {
+            assert_eq!(text.contains("112233"), show_passcodes, "{text}");
+            assert_eq!(text.contains("s3cret"), show_passcodes, "{text}");
+            assert!(text.contains("123456789"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_webhook_gets_no_nonce() {
+    let notification = change(Reason::New, None, seminar());
+    let body = |target| {
+        let body = discord::render(&notification, &Style::default(), target, KEY);
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let (bot, webhook) = (body(Target::Bot), body(Target::Webhook));
+    assert_eq!(bot["nonce"], "0123456789abcdef012345678");
+    assert_eq!(bot["enforce_nonce"], true);
+    assert!(webhook.get("nonce").is_none() && webhook.get("enforce_nonce").is_none());
+    assert_eq!(bot["embeds"], webhook["embeds"]);
+    assert_eq!(webhook["allowed_mentions"], serde_json::json!({ "parse": [] }));
+}
+
+/// A long digest fills embeds day by day and counts the rest.
+#[test]
+fn a_day_is_not_cut_in_two() {
+    let mut items = Vec::new();
+    for number in 0..60 {
+        let day = 1 + number / 10;
+        let start = at(&format!("2026-12-{day:02}T{:02}:00", 8 + number % 10));
+        let mut event = event(start.clone(), start);
+        event.summary = format!("Talk {number} of day {day}: {}", "long words");
+        items.push(item(Reason::Upcoming, None, event));
+    }
+    let body = discord::render(&digest(items), &Style::default(), Target::Bot, KEY);
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let told: Vec<_> = body["embeds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|embed| embed["description"].as_str().unwrap())
+        .collect();
+    let days = told.join("\n").matches("### ").count();
+    let talks = told.join("\n").matches("**Talk ").count();
+    assert_eq!(talks, days * 10);
+    assert!(days > 1);
+    assert!(told.last().unwrap().ends_with(&format!("… and {} more", 60 - talks)));
+}
+
+#[test]
+fn a_day_longer_than_an_embed_is_told_as_far_as_it_goes() {
+    let mut items = Vec::new();
+    for number in 0..200 {
+        let mut event = seminar();
+        event.summary = format!("Talk {number}");
+        items.push(item(Reason::Upcoming, None, event));
+    }
+    let body = discord::render(&digest(items), &Style::default(), Target::Bot, KEY);
+    let talks = body.matches("**Talk ").count();
+    assert!((10..200).contains(&talks), "{talks}");
+    assert!(body.contains(&format!("… and {} more", 200 - talks)));
+}
+
+#[test]
+fn a_mail_stays_below_the_size_that_is_cut_off() {
+    let mut items = Vec::new();
+    for number in 0..2_000 {
+        let mut event = seminar();
+        event.summary = format!("<b>Talk</b> {number} & more");
+        items.push(item(Reason::Upcoming, None, event));
+    }
+    let mail = email::render(&digest(items), &Style::default());
+    assert!(mail.html.len() <= 90 * 1024, "{}", mail.html.len());
+    assert!(mail.html.len() > 70 * 1024, "{}", mail.html.len());
+    let shown = mail.text.matches("• <b>Talk").count();
+    assert!(mail.text.contains(&format!("… and {} more", 2_000 - shown)));
+    assert!(mail.html.contains(&format!("… and {} more", 2_000 - shown)));
+}
+
+#[test]
+fn colours_can_be_told_from_white() {
+    let channel = |value: u32| {
+        let value = f64::from(value & 0xFF) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    };
+    for tone in [
+        Tone::Cancelled,
+        Tone::Postponed,
+        Tone::Withdrawn,
+        Tone::Rescheduled,
+        Tone::Reinstated,
+        Tone::Updated,
+        Tone::New,
+        Tone::Entered,
+        Tone::Left,
+        Tone::Duplicate,
+        Tone::Upcoming,
+        Tone::Listing,
+    ] {
+        let colour = tone.colour();
+        let luminance = 0.2126 * channel(colour >> 16)
+            + 0.7152 * channel(colour >> 8)
+            + 0.0722 * channel(colour);
+        let contrast = 1.05 / (luminance + 0.05);
+        assert!(contrast >= 4.5, "{tone:?}: {contrast}");
+    }
+}
+
+#[test]
+fn placeholders_are_known() {
+    for (text, expected) in [
+        ("Title TBD", true),
+        ("Seminar: TBA", true),
+        ("To be announced", true),
+        ("", true),
+        ("…", true),
+        ("Stbdy of TBDs", false),
+        ("Light that waits", false),
+    ] {
+        assert_eq!(is_unknown(text), expected, "{text:?}");
+    }
+    for (title, expected) in [
+        ("Canceled: Tea", "Tea"),
+        ("CANCELLED – Tea", "Tea"),
+        ("Cancelled orders in the law of war", "Cancelled orders in the law of war"),
+        ("Tea", "Tea"),
+    ] {
+        assert_eq!(without_status(title), expected);
+    }
+}
+
+// What must hold for any text.
+
+fn hostile() -> BoxedStrategy<String> {
+    let bits = prop_oneof![
+        Just("@everyone"),
+        Just("@here "),
+        Just("<@&1>"),
+        Just("<@!2>"),
+        Just("<#3>"),
+        Just("<t:0:R>"),
+        Just("<a:x:1>"),
+        Just(":smile:"),
+        Just("[x](https://evil.example)"),
+        Just("https://evil.example/a"),
+        Just("**b**"),
+        Just("~~s~~"),
+        Just("||s||"),
+        Just("```rs"),
+        Just("`"),
+        Just("\n# h"),
+        Just("\n>>> q"),
+        Just("\n- l"),
+        Just("\n1. l"),
+        Just("\\"),
+        Just("</b><script>alert(1)</script>"),
+        Just("\" onload=\"x"),
+        Just("{{ 7 * 7 }}{% if %}"),
+        Just("\u{1b}[31m"),
+        Just("\u{202e}"),
+        Just("\r\nBcc: x@y"),
+        Just("日本語セミナー"),
+        Just("👩‍👩‍👧"),
+        Just("e\u{301}\u{301}\u{301}"),
+        Just("word "),
+    ];
+    prop_oneof![
+        3 => prop::collection::vec(bits, 0..30).prop_map(|bits| bits.concat()),
+        1 => any::<String>(),
+        1 => ("\\PC{1,8}", 1..900usize).prop_map(|(text, times)| text.repeat(times)),
+        1 => Just(String::new()),
+    ]
+    .boxed()
+}
+
+fn hostile_url() -> BoxedStrategy<Option<String>> {
+    prop::option::of(prop_oneof![
+        hostile(),
+        hostile().prop_map(|text| format!("https://events.example.edu/{text}")),
+        hostile().prop_map(|text| format!("https://events.example.edu/?q={text}#{text}")),
+        hostile().prop_map(|text| format!("javascript:{text}")),
+    ])
+    .boxed()
+}
+
+fn any_when() -> BoxedStrategy<When> {
+    let date = (-9999i16..=9999, 1i8..=12, 1i8..=28)
+        .prop_map(|(year, month, day)| jiff::civil::date(year, month, day));
+    let near = (0i8..28).prop_map(|day| jiff::civil::date(2026, 12, day + 1));
+    (prop_oneof![4 => near, 1 => date], 0i8..24, 0i8..60, any::<bool>())
+        .prop_map(|(date, hour, minute, all_day)| {
+            let local = date.at(hour, minute, 0, 0);
+            if all_day { When::AllDay(date) } else { When::Zoned { local, zone: ZONE.to_owned() } }
+        })
+        .boxed()
+}
+
+fn any_event() -> BoxedStrategy<Event> {
+    let texts = (hostile(), hostile(), hostile(), hostile());
+    let urls = (hostile_url(), hostile_url(), hostile_url(), hostile());
+    let rest = (prop::collection::vec(hostile(), 0..4), any_when(), any_when(), 0..4usize);
+    (texts, urls, rest)
+        .prop_map(|(texts, urls, (categories, start, end, status))| Event {
+            summary: texts.0,
+            description: texts.1,
+            location: texts.2,
+            organizer: Some(Organizer { name: texts.3, email: String::new() }),
+            url: urls.0,
+            image: urls.1,
+            join: urls.2.map(|url| JoinLink { service: urls.3, url }),
+            categories,
+            status: [Status::Confirmed, Status::Tentative, Status::Cancelled, Status::Postponed]
+                [status],
+            ..event(start, end)
+        })
+        .boxed()
+}
+
+fn any_item() -> BoxedStrategy<Item> {
+    let fields = || {
+        vec![
+            Field::Summary,
+            Field::Start,
+            Field::Location,
+            Field::Description,
+            Field::Categories,
+            Field::Organizer,
+            Field::Join,
+            Field::Url,
+            Field::Status,
+        ]
+    };
+    let reason = prop_oneof![
+        Just(Reason::New),
+        Just(Reason::PossibleDuplicate),
+        Just(Reason::Updated { fields: fields() }),
+        Just(Reason::Rescheduled { fields: fields() }),
+        Just(Reason::Cancelled),
+        Just(Reason::Postponed),
+        Just(Reason::Withdrawn),
+        Just(Reason::Reinstated),
+        Just(Reason::Left),
+        Just(Reason::Entered),
+        Just(Reason::Upcoming),
+    ];
+    (reason, prop::option::of(any_event()), any_event(), hostile(), any::<bool>())
+        .prop_map(|(reason, before, event, name, series)| Item {
+            feed_name: Some(name),
+            series,
+            ..item(reason, before, event)
+        })
+        .boxed()
+}
+
+fn any_notification() -> BoxedStrategy<Notification> {
+    let kind = prop_oneof![
+        3 => Just(Kind::Changes),
+        1 => Just(Kind::Reminder { lead: "1d".to_owned() }),
+        1 => Just(digest(Vec::new()).kind),
+        1 => Just(Kind::Welcome),
+    ];
+    let items = prop_oneof![
+        prop::collection::vec(any_item(), 1),
+        prop::collection::vec(any_item(), 0..12),
+    ];
+    (kind, items, prop_oneof![Just(0), any::<usize>()])
+        .prop_map(|(kind, items, more)| Notification { more, ..notification(kind, items) })
+        .boxed()
+}
+
+/// Units of the parts of an embed that share a limit, each held to its own.
+fn embed_size(embed: &Value) -> usize {
+    let text = |value: &Value, max: usize| {
+        let units = words::utf16(value.as_str().unwrap_or_default());
+        assert!(units <= max, "{units} units in {value}");
+        units
+    };
+    let mut size = text(&embed["title"], 256)
+        + text(&embed["description"], 4096)
+        + text(&embed["footer"]["text"], 2048);
+    let fields = embed["fields"].as_array().map_or(&[][..], Vec::as_slice);
+    assert!(fields.len() <= 25);
+    for field in fields {
+        assert_ne!(field["value"].as_str().unwrap().trim(), "");
+        size += text(&field["name"], 256) + text(&field["value"], 1024);
+    }
+    size
+}
+
+/// A text with a `T` for everything that Discord shows literally: escaped punctuation, our
+/// timestamps, and addresses, which are linked as they stand.
+fn markup_of(text: &str) -> String {
+    let mut rest = text;
+    let mut out = String::new();
+    while let Some(c) = rest.chars().next() {
+        let tag = rest
+            .strip_prefix("<t:")
+            .and_then(|tail| tail.split_once('>'))
+            .filter(|(inner, _)| inner.chars().all(|c| "0123456789-:tFR".contains(c)));
+        if let Some((_, tail)) = tag {
+            out.push('T');
+            rest = tail;
+        } else if rest.starts_with("https://") || rest.starts_with("http://") {
+            out.push('T');
+            rest = rest.trim_start_matches(|c: char| !c.is_whitespace() && c != '<');
+        } else if c == '\\' {
+            out.push('T');
+            rest = &rest[1..];
+            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+fn shared(path: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("BEADLE_SHARED")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let path = root.join(path);
+    if !path.exists() {
+        eprintln!("skipped: there is no {}", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Discord's own description of the body of Create Message, ready to judge.
+fn discord_schema() -> Option<jsonschema::Validator> {
+    let text = std::fs::read_to_string(shared("discord/openapi.json")?).unwrap();
+    let spec: Value = serde_json::from_str(&text).unwrap();
+    let schema = serde_json::json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$ref": "#/components/schemas/MessageCreateRequest",
+        "components": { "schemas": spec["components"]["schemas"] },
+    });
+    Some(jsonschema::validator_for(&schema).unwrap())
+}
+
+#[test]
+fn discord_would_accept_every_case() {
+    let Some(schema) = discord_schema() else { return };
+    for (name, notification) in cases() {
+        let body = discord::render(&notification, &Style::default(), Target::Bot, KEY);
+        let errors: Vec<_> = schema
+            .iter_errors(&serde_json::from_str(&body).unwrap())
+            .map(|error| error.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{name}: {errors:?}");
+    }
+}
+
+#[test]
+fn any_text_keeps_within_discord() {
+    let schema = discord_schema();
+    proptest!(ProptestConfig::with_cases(96), |(notification in any_notification())| {
+        let text = discord::render(&notification, &Style::default(), Target::Bot, KEY);
+        let body: Value = serde_json::from_str(&text).unwrap();
+        if let Some(schema) = &schema {
+            let errors: Vec<_> = schema.iter_errors(&body).map(|e| e.to_string()).collect();
+            prop_assert!(errors.is_empty(), "{:?}", errors);
+        }
+        let embeds = body["embeds"].as_array().unwrap();
+        prop_assert!((1..=10).contains(&embeds.len()));
+        prop_assert!(embeds.iter().map(embed_size).sum::<usize>() <= 6000);
+        prop_assert_eq!(&body["allowed_mentions"], &serde_json::json!({ "parse": [] }));
+        for embed in embeds {
+            let fields = embed["fields"].as_array().map_or(&[][..], Vec::as_slice);
+            let texts = [&embed["title"], &embed["description"]]
+                .into_iter()
+                .chain(fields.iter().map(|field| &field["value"]));
+            for text in texts.filter_map(Value::as_str) {
+                let markup = markup_of(text);
+                for bad in ["@", "<", "`", "|", "[", "]", "_", "\n>", "\n-", "\n# ", "***"] {
+                    prop_assert!(!markup.contains(bad), "{:?} in {:?}", bad, text);
+                }
+                prop_assert_eq!(markup.matches("**").count() % 2, 0, "{:?}", text);
+                prop_assert_eq!(markup.matches("~~").count() % 2, 0, "{:?}", text);
+                prop_assert!(!markup.contains("]("), "{:?}", text);
+            }
+        }
+        let footer = embeds.last().unwrap()["footer"]["text"].as_str().unwrap();
+        prop_assert!(!footer.contains(['@', '<']));
+        for row in body["components"].as_array().into_iter().flatten() {
+            for button in row["components"].as_array().unwrap() {
+                let url = button["url"].as_str().unwrap();
+                prop_assert!(url.starts_with("https://") || url.starts_with("http://"));
+                prop_assert!(words::utf16(url) <= 512);
+                prop_assert!(words::utf16(button["label"].as_str().unwrap()) <= 80);
+            }
+        }
+    });
+}
+
+/// Names of elements and attributes of an HTML text, by the rules that a browser starts a tag by.
+fn tags(html: &str) -> Vec<(String, Vec<String>)> {
+    html.split('<')
+        .skip(1)
+        .map(|tag| {
+            let (mut inside, mut quoted) = (String::new(), false);
+            for c in tag.chars() {
+                match c {
+                    '"' => quoted = !quoted,
+                    '>' if !quoted => break,
+                    c if !quoted => inside.push(c),
+                    _ => {}
+                }
+            }
+            let mut words = inside.split_whitespace().map(str::to_owned);
+            (words.next().unwrap_or_default(), words.collect())
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn any_text_stays_text_in_mail(notification in any_notification()) {
+        let mail = email::render(&notification, &Style::default());
+        prop_assert!(mail.html.len() <= 90 * 1024);
+        for part in [&mail.subject, &mail.preheader] {
+            prop_assert!(!part.chars().any(char::is_control));
+        }
+        for (name, attributes) in tags(&mail.html) {
+            prop_assert!(
+                [
+                    "!DOCTYPE", "html", "head", "meta", "title", "style", "body", "div", "table",
+                    "tr", "td", "span", "h1", "h2", "p", "b", "s", "a", "br", "img",
+                ].contains(&name.trim_start_matches('/')),
+                "{}", name
+            );
+            for attribute in attributes {
+                let known = [
+                    "html", "lang=", "dir=", "charset=", "name=", "content=", "class=", "style=",
+                    "role=", "width=", "cellpadding=", "cellspacing=", "border=", "align=",
+                    "valign=", "href=", "src=", "alt=",
+                ];
+                prop_assert!(known.contains(&attribute.as_str()), "{} {}", name, attribute);
+            }
+        }
+        for href in mail.html.split("href=\"").chain(mail.html.split("src=\"")).skip(1) {
+            prop_assert!(
+                href.starts_with("http") || href.starts_with("<!DOCTYPE"),
+                "{}", href.chars().take(40).collect::<String>()
+            );
+        }
+        for line in mail.text.lines() {
+            prop_assert!(!line.chars().any(char::is_control));
+            prop_assert!(words::columns(line) <= 72 || line.contains("http"), "{:?}", line);
+        }
+    }
+
+    #[test]
+    fn any_text_is_harmless_in_a_terminal(notification in any_notification()) {
+        let text = terminal::render(&notification, &Style::default());
+        for line in text.lines() {
+            prop_assert!(!line.chars().any(char::is_control), "{:?}", line);
+            prop_assert!(words::columns(line) <= 80 || line.contains("http"), "{:?}", line);
+        }
+    }
+}
