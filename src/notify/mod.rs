@@ -1,0 +1,238 @@
+//! Backends: one file or folder each, and one word in `BACKENDS`.
+
+pub mod discord;
+pub mod email;
+pub mod terminal;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::message::Style;
+use crate::plan::Notification;
+
+/// What a backend makes of a configuration: an endpoint for every place it can reach.
+type Backend = fn(&Config, &discord::Http) -> Result<Vec<Endpoint>, SetupError>;
+
+const BACKENDS: &[Backend] = &[discord::endpoints, email::endpoints, terminal::endpoints];
+
+/// The endpoints of all receivers, made once from the configuration.
+///
+/// Nothing is connected to and no secret is read here, so that a server that is down, or a secret
+/// that is being rotated, does not keep beadle from starting.
+pub fn build(config: &Config, http: &discord::Http) -> Result<Registry, SetupError> {
+    let mut endpoints = Vec::new();
+    for backend in BACKENDS {
+        endpoints.extend(backend(config, http)?);
+    }
+    Ok(endpoints.into_iter().collect())
+}
+
+/// Where messages can go.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// By id.
+    endpoints: BTreeMap<String, Endpoint>,
+}
+
+impl Registry {
+    /// The ids of the places that a receiver's messages go to, in order, each to get a delivery
+    /// of its own. None for a receiver that is not configured (any more).
+    pub fn endpoints(&self, receiver: &str) -> Vec<String> {
+        let endpoints = self.endpoints.values();
+        let of_receiver = endpoints.filter(|endpoint| endpoint.receiver == receiver);
+        of_receiver.map(|endpoint| endpoint.id.clone()).collect()
+    }
+
+    pub fn get(&self, endpoint_id: &str) -> Option<&Endpoint> {
+        self.endpoints.get(endpoint_id)
+    }
+}
+
+impl FromIterator<Endpoint> for Registry {
+    fn from_iter<T: IntoIterator<Item = Endpoint>>(endpoints: T) -> Registry {
+        let by_id = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint));
+        Registry { endpoints: by_id.collect() }
+    }
+}
+
+/// One place that messages go to, and what serves it.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// `<receiver>/<backend>`, for mail `<receiver>/email/<address>`.
+    pub id: String,
+    pub receiver: String,
+    /// For [`DeliveryContext::address`].
+    pub address: String,
+    pub notifier: Arc<dyn Notifier>,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Endpoint").field(&self.id).finish()
+    }
+}
+
+/// What keeps a backend from being set up: the configuration contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct SetupError(String);
+
+/// A medium that messages go out by.
+///
+/// One call, one attempt: no retry, no database, no clock. Whether and when to try again is
+/// decided by the pipeline from the [`NotifyError`].
+pub trait Notifier: Send + Sync {
+    /// The exact bytes that every attempt will send. Pure: same input, same payload, and nothing
+    /// in feed text can make it fail or act.
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Payload;
+
+    /// One attempt.
+    fn send<'a>(
+        &'a self,
+        payload: &'a Payload,
+        delivery: &'a DeliveryContext,
+    ) -> BoxFuture<'a, Result<Receipt, NotifyError>>;
+
+    /// Whether messages would arrive, found out without sending one. The text is for people:
+    /// `channel #seminars of Example University`.
+    fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>>;
+}
+
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an attempt needs to know besides the text.
+#[derive(Clone, Debug)]
+pub struct DeliveryContext {
+    /// Unique for one meaning to one address; 32 lower-case hex digits. Nonce and Message-ID are
+    /// made from it.
+    pub dedup_key: String,
+    /// When the notification was planned; the mail's Date.
+    pub planned_at: Timestamp,
+    /// When it should have been told; a message told more than a minute later says so.
+    pub due_at: Timestamp,
+    /// When the payload is rendered.
+    pub now: Timestamp,
+    /// Where to: the mail address; empty for backends whose endpoint has one address.
+    pub address: String,
+}
+
+/// A message this much later than its due time says so.
+const LATE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+impl DeliveryContext {
+    fn style(&self, show_passcodes: bool, colour: bool) -> Style {
+        let late = self.now - self.due_at;
+        let late_by = if late > LATE { Duration::try_from(late).ok() } else { None };
+        Style { show_passcodes, late_by, colour }
+    }
+}
+
+/// A frozen message: JSON for Discord, a whole RFC 5322 message for mail, text for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(pub String);
+
+/// Proof of acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The other side's name for the message: a Discord message id, the mail server's answer.
+    pub remote_id: String,
+}
+
+/// Why an attempt did not end in a [`Receipt`]. The texts are for the operator and hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotifyError {
+    /// Surely not accepted; may be accepted later: 429, connection refused, SMTP 4xx.
+    #[error("{reason}")]
+    Retry { after: Option<Duration>, reason: String },
+    /// May have been accepted: the line died, or the answer was a 5xx. Repeating may double it.
+    #[error("{reason} (it is not known whether the message arrived)")]
+    Uncertain { after: Option<Duration>, reason: String },
+    /// This message will never be accepted: 400, SMTP 5xx.
+    #[error("{reason}")]
+    Permanent { reason: String },
+    /// No message will be accepted there until someone mends it: 401, 403, 404.
+    #[error("{reason}")]
+    ReceiverGone {
+        reason: String,
+        /// Not even asking again is welcome: a webhook that was deleted.
+        for_good: bool,
+    },
+}
+
+/// A text from elsewhere, made fit for an error of one line: without control characters, and no
+/// longer than an operator reads.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut line = String::new();
+    for word in text.split(|c: char| c.is_control() || c.is_whitespace()) {
+        if word.is_empty() {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// An error and all its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    one_line(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(now: &str) -> DeliveryContext {
+        DeliveryContext {
+            dedup_key: "00112233445566778899aabbccddeeff".to_owned(),
+            planned_at: "2026-03-02T09:00:00Z".parse().unwrap(),
+            due_at: "2026-03-02T10:00:00Z".parse().unwrap(),
+            now: now.parse().unwrap(),
+            address: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_message_is_late_after_more_than_a_minute() {
+        let table = [
+            ("2026-03-02T09:59:59Z", None),
+            ("2026-03-02T10:00:00Z", None),
+            ("2026-03-02T10:01:00Z", None),
+            ("2026-03-02T10:01:01Z", Some(61)),
+            ("2026-03-02T13:00:00Z", Some(3 * 60 * 60)),
+        ];
+        for (now, late) in table {
+            let style = context(now).style(true, false);
+            assert_eq!(style.late_by, late.map(Duration::from_secs), "{now}");
+            assert!(style.show_passcodes);
+        }
+    }
+
+    #[test]
+    fn texts_from_elsewhere_become_one_short_line() {
+        assert_eq!(one_line("no\r\nsuch \u{1b}[31m\tuser "), "no such [31m user");
+        assert_eq!(one_line(&"é".repeat(400)).chars().count(), 301);
+    }
+}

@@ -1,0 +1,12 @@
+//! Stand-ins on loopback for what beadle talks to: they record what they are told and answer as
+//! scripted. Ports are free ones; each stand-in runs on threads of its own, so that a test may
+//! block, and ends with its value.
+
+// Each test binary uses the part it needs.
+#![allow(dead_code)]
+#![allow(clippy::unwrap_used)]
+
+pub mod discord;
+pub mod feed;
+pub mod smtp;
+pub mod world;
