@@ -1,0 +1,103 @@
+-- Only TEXT, BIGINT, SMALLINT and bytes, so that the same statements run on SQLite and PostgreSQL.
+-- Instants are milliseconds since 1970, UTC.
+
+CREATE TABLE meta (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value TEXT NOT NULL
+);
+
+-- One row a feed: how it was last asked for and what it answered.
+CREATE TABLE feed (
+    name          TEXT NOT NULL PRIMARY KEY,
+    address       TEXT NOT NULL DEFAULT '',
+    etag          TEXT,
+    last_modified TEXT,
+    prodid        TEXT NOT NULL DEFAULT '',
+    title         TEXT,
+    timezone      TEXT,
+    refresh_s     BIGINT,
+    statuses      TEXT NOT NULL DEFAULT '{}',
+    baseline_at   BIGINT,
+    recheck_at    BIGINT,
+    next_poll_at  BIGINT,
+    changed_at    BIGINT,
+    failures      BIGINT NOT NULL DEFAULT 0,
+    failing_since BIGINT,
+    last_error    TEXT
+);
+
+-- The fingerprints of all slices of a feed's last body, 16 bytes each, in its order.
+CREATE TABLE body (
+    feed         TEXT NOT NULL PRIMARY KEY,
+    fingerprints BLOB NOT NULL
+);
+
+-- One row an event. `told` is NULL where it is the same as `seen`. `starts` and `ends` bound every
+-- occurrence. `hash` is of the key, the marks are of UID, stem of the UID, and title.
+CREATE TABLE event (
+    feed        TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    presence    TEXT NOT NULL,
+    told_state  TEXT NOT NULL,
+    told        TEXT,
+    seen        TEXT NOT NULL,
+    since       BIGINT,
+    revision    BIGINT NOT NULL,
+    starts      BIGINT NOT NULL,
+    ends        BIGINT NOT NULL,
+    hash        BIGINT NOT NULL,
+    uid_mark    BIGINT NOT NULL,
+    stem_mark   BIGINT NOT NULL,
+    title_mark  BIGINT NOT NULL,
+    PRIMARY KEY (feed, key)
+);
+CREATE INDEX event_time ON event (ends, starts);
+-- Everything that a poll wants to know of all events, so that it need not touch the rows.
+CREATE INDEX event_glance ON event (feed, hash, fingerprint, presence, since, starts, ends,
+    uid_mark, stem_mark, title_mark);
+
+-- Watches and digests that have been met before.
+CREATE TABLE source (
+    name TEXT NOT NULL PRIMARY KEY,
+    since BIGINT NOT NULL
+);
+
+-- One row for each message to each address.
+CREATE TABLE outbox (
+    id           TEXT NOT NULL PRIMARY KEY,
+    endpoint     TEXT NOT NULL,
+    source       TEXT NOT NULL,
+    notification TEXT NOT NULL,
+    state        TEXT NOT NULL,
+    planned_at   BIGINT NOT NULL,
+    due_at       BIGINT NOT NULL,
+    not_after    BIGINT NOT NULL,
+    position     BIGINT NOT NULL,
+    attempt_at   BIGINT NOT NULL,
+    attempts     BIGINT NOT NULL DEFAULT 0,
+    lease_until  BIGINT,
+    payload      TEXT,
+    remote_id    TEXT,
+    last_error   TEXT,
+    settled_at   BIGINT
+);
+CREATE INDEX outbox_due ON outbox (state, attempt_at);
+
+-- What receivers were told lately of which feed's events, so that they do not hear the same of the
+-- same event in another feed.
+CREATE TABLE told (
+    feed     TEXT NOT NULL,
+    receiver TEXT NOT NULL,
+    meaning  TEXT NOT NULL,
+    at       BIGINT NOT NULL
+);
+CREATE INDEX told_at ON told (at);
+
+-- Endpoints that take no messages until someone mends them.
+CREATE TABLE parked (
+    endpoint TEXT NOT NULL PRIMARY KEY,
+    since    BIGINT NOT NULL,
+    retry_at BIGINT NOT NULL,
+    reason   TEXT NOT NULL
+);

@@ -1,0 +1,1121 @@
+//! What survives a restart: feed state, events, the outbox. One SQLite file in the state folder.
+//!
+//! Each method is one whole transaction, named by what it is for. All SQL of the program is in this
+//! module, in the common tongue of SQLite and PostgreSQL: `TEXT`, `BIGINT` and bytes, `$1`
+//! placeholders, `ON CONFLICT`, `RETURNING`.
+
+mod spool;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use futures_util::TryStreamExt;
+use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Any, AnyConnection, Connection, Executor, Row, Transaction};
+use tokio::sync::Mutex;
+
+use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
+use crate::calendar::{Event, EventKey, Verdict};
+use crate::plan::Notification;
+pub use spool::Spool;
+
+/// In order; the number of those applied is kept in `meta`.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+/// Settled deliveries are kept this long, so that nothing is told again.
+const KEEP_SETTLED: SignedDuration = SignedDuration::from_hours(24 * 400);
+
+/// What was told is kept this long for comparison with other feeds.
+const KEEP_TOLD: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// An open database.
+#[derive(Debug)]
+pub struct Store {
+    connection: Mutex<AnyConnection>,
+    /// Held while this process is the one that polls and delivers.
+    _lock: Option<File>,
+}
+
+/// Who may use the state at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Polls and delivers: one process at a time.
+    Exclusive,
+    /// Looks, or changes single rows, beside a running beadle. The database must exist.
+    Shared,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("another beadle{} is using {}", .pid.as_ref().map(|p| format!(" (process {p})")).unwrap_or_default(), .folder.display())]
+    InUse { folder: PathBuf, pid: Option<String> },
+    #[error("{} holds no state yet", .0.display())]
+    Absent(PathBuf),
+    #[error("the state folder {} cannot be used", .0.display())]
+    Folder(PathBuf, #[source] std::io::Error),
+    #[error("events cannot be kept on disk while a feed is read for the first time")]
+    Spool(#[source] io::Error),
+    #[error("the database was made by a newer beadle (schema {found}, this one knows {known})")]
+    Newer { found: usize, known: usize },
+    #[error("the database says {0}, which makes no sense")]
+    Corrupt(String),
+    #[error("the database refused")]
+    Sql(#[from] sqlx::Error),
+}
+
+impl StoreError {
+    /// What the operator can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            StoreError::InUse { .. } => {
+                Some("stop it first, or give this one another `state` folder")
+            }
+            StoreError::Absent(_) => Some("start `beadle run` or `beadle once` first"),
+            StoreError::Folder(..) | StoreError::Spool(_) => {
+                Some("check that it can be written by this user")
+            }
+            StoreError::Newer { .. } => Some("run the newer version, or restore an older backup"),
+            // SQLITE_CORRUPT and SQLITE_NOTADB.
+            StoreError::Sql(sqlx::Error::Database(error))
+                if matches!(error.code().as_deref(), Some("11" | "26")) =>
+            {
+                Some("beadle.db is damaged: restore a backup, or move it away and start anew")
+            }
+            StoreError::Corrupt(_) | StoreError::Sql(_) => None,
+        }
+    }
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// How a feed was last asked for and what it answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeedState {
+    /// A hash of the address that `etag` and `last_modified` belong to.
+    pub address: String,
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
+    pub prodid: String,
+    /// The feed's own name.
+    pub title: Option<String>,
+    /// The feed's own zone, an IANA name.
+    pub timezone: Option<String>,
+    /// How often the feed asks to be polled.
+    pub refresh: Option<SignedDuration>,
+    /// The events that are off by the publisher's site, by the stem of their UID.
+    pub statuses: BTreeMap<String, Verdict>,
+    /// When it was first read; none before that.
+    pub baseline_at: Option<Timestamp>,
+    /// When it must be read again to see whether a change lasts.
+    pub recheck_at: Option<Timestamp>,
+    pub next_poll_at: Option<Timestamp>,
+    /// When something in it last changed.
+    pub changed_at: Option<Timestamp>,
+    /// Polls in a row that failed.
+    pub failures: u32,
+    pub failing_since: Option<Timestamp>,
+    pub last_error: Option<String>,
+}
+
+/// Everything one poll leaves behind, visible together or not at all.
+#[derive(Debug, Default)]
+pub struct PollCommit<'a> {
+    pub feed: &'a str,
+    pub state: Option<&'a FeedState>,
+    /// Of every slice of the body, where they are not those of the last one.
+    pub fingerprints: Option<&'a [u128]>,
+    pub write: &'a [(Known, Timestamp, Timestamp)],
+    pub forget: &'a [EventKey],
+    pub outbox: &'a [NewDelivery],
+    /// Receivers, and what they are told.
+    pub told: &'a [(String, String)],
+    /// Up to when everything that fell due is in the outbox, where that is known.
+    pub watermark: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// A row for the outbox.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDelivery {
+    /// See [`delivery_id`].
+    pub id: String,
+    pub endpoint: String,
+    pub notification: Notification,
+    pub due_at: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// The id of a delivery, its dedup key: the same for the same thing told to the same endpoint.
+/// 32 lower-case hex digits.
+pub fn delivery_id(endpoint: &str, dedup: &str) -> String {
+    let hash =
+        Sha256::new().chain_update(endpoint).chain_update("\n").chain_update(dedup).finalize();
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DeliveryState {
+    /// Waits for its time, or for another attempt.
+    Pending,
+    /// Being sent; after a crash, perhaps sent.
+    Leased,
+    Sent,
+    /// Refused for good; kept for the operator.
+    Dead,
+    /// No longer true when its turn came.
+    Superseded,
+    /// Too late when its turn came.
+    Expired,
+}
+
+/// What can happen to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    Claimed,
+    Accepted,
+    PutOff,
+    Refused,
+    Overtaken,
+    TooLate,
+    /// By the operator: `beadle outbox retry`.
+    Revived,
+    /// By the operator: `beadle outbox drop`.
+    Dropped,
+}
+
+impl DeliveryState {
+    pub const ALL: [DeliveryState; 6] = [
+        DeliveryState::Pending,
+        DeliveryState::Leased,
+        DeliveryState::Sent,
+        DeliveryState::Dead,
+        DeliveryState::Superseded,
+        DeliveryState::Expired,
+    ];
+
+    /// Every legal transition; none where it is not one.
+    pub fn after(self, happening: Happening) -> Option<DeliveryState> {
+        use DeliveryState::*;
+        match (self, happening) {
+            // A lease that ran out is claimed again.
+            (Pending | Leased, Happening::Claimed) => Some(Leased),
+            (Leased, Happening::Accepted) => Some(Sent),
+            (Leased, Happening::PutOff) => Some(Pending),
+            (Leased, Happening::Refused) => Some(Dead),
+            (Pending | Leased, Happening::Overtaken) => Some(Superseded),
+            (Pending | Leased, Happening::TooLate) => Some(Expired),
+            (Pending | Dead | Expired | Superseded, Happening::Revived) => Some(Pending),
+            (Pending | Dead, Happening::Dropped) => Some(Superseded),
+            _ => None,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeliveryState::Pending => "pending",
+            DeliveryState::Leased => "leased",
+            DeliveryState::Sent => "sent",
+            DeliveryState::Dead => "dead",
+            DeliveryState::Superseded => "superseded",
+            DeliveryState::Expired => "expired",
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or_else(|| StoreError::Corrupt(format!("a delivery is `{text}`")))
+    }
+}
+
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A row of the outbox.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub id: String,
+    pub endpoint: String,
+    pub notification: Notification,
+    pub state: DeliveryState,
+    pub planned_at: Timestamp,
+    pub due_at: Timestamp,
+    pub not_after: Timestamp,
+    /// Among those planned with it: what is due at the same time is told in this order.
+    pub position: u32,
+    /// When it is, or was, tried next.
+    pub attempt_at: Timestamp,
+    pub attempts: u32,
+    /// The frozen message; none before the first attempt.
+    pub payload: Option<String>,
+    pub remote_id: Option<String>,
+    pub last_error: Option<String>,
+    pub settled_at: Option<Timestamp>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    Sent { remote_id: String },
+    PutOff { until: Timestamp, reason: String },
+    Dead { reason: String },
+    Superseded,
+    Expired,
+}
+
+/// An endpoint that takes no messages for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    pub endpoint: String,
+    pub since: Timestamp,
+    pub retry_at: Timestamp,
+    pub reason: String,
+}
+
+impl Store {
+    /// Opens the database in a folder, making both if they are not there and may be made.
+    pub async fn open(folder: &Path, access: Access) -> Result<Self> {
+        let file = folder.join("beadle.db");
+        let lock = match access {
+            Access::Exclusive => {
+                let failed = |error| StoreError::Folder(folder.to_owned(), error);
+                std::fs::create_dir_all(folder).map_err(failed)?;
+                Some(lock(folder)?)
+            }
+            Access::Shared if !file.exists() => return Err(StoreError::Absent(folder.to_owned())),
+            Access::Shared => None,
+        };
+        let file = std::path::absolute(&file)
+            .map_err(|error| StoreError::Folder(folder.to_owned(), error))?;
+        // As a URL, since the path may hold blanks and question marks.
+        let url = url::Url::from_file_path(&file)
+            .map_err(|()| StoreError::Corrupt(format!("the path {}", file.display())))?;
+        let url = format!("sqlite://{}?mode=rwc", url.path());
+        sqlx::any::install_default_drivers();
+        let mut connection = AnyConnection::connect(&url).await?;
+        for pragma in [
+            // Another beadle command may be looking at the same time.
+            "PRAGMA busy_timeout = 10000",
+            "PRAGMA journal_mode = WAL",
+            // A notice that was recorded as sent must still be so after a power cut.
+            "PRAGMA synchronous = FULL",
+            "PRAGMA foreign_keys = ON",
+        ] {
+            connection.execute(pragma).await?;
+        }
+        migrate(&mut connection).await?;
+        Ok(Store { connection: Mutex::new(connection), _lock: lock })
+    }
+
+    /// Whether a beadle is polling and delivering with the state in `folder` now.
+    pub fn in_use(folder: &Path) -> bool {
+        File::open(folder.join("beadle.lock"))
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
+    pub async fn feed(&self, name: &str) -> Result<FeedState> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT * FROM feed WHERE name = $1")
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
+        row.as_ref().map(feed_state).transpose().map(Option::unwrap_or_default)
+    }
+
+    /// The fingerprints of the last body's slices, in its order.
+    pub async fn fingerprints(&self, feed: &str) -> Result<Vec<u128>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1")
+            .bind(feed)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let Some(row) = row else { return Ok(Vec::new()) };
+        let (prints, _) = row.try_get::<&[u8], _>("fingerprints")?.as_chunks();
+        Ok(prints.iter().map(|print| u128::from_le_bytes(*print)).collect())
+    }
+
+    /// A glance at each of a feed's events.
+    pub async fn glances(&self, feed: &str, now: Timestamp) -> Result<Vec<Glance>> {
+        let mut connection = self.connection.lock().await;
+        let mut rows = sqlx::query(
+            "SELECT hash, fingerprint, presence, since, starts, ends, uid_mark, stem_mark, \
+                 title_mark FROM event WHERE feed = $1",
+        )
+        .bind(feed)
+        .fetch(&mut *connection);
+        let mut glances = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            let mark = |column: &str| -> Result<u32> {
+                Ok((row.try_get::<i64, _>(column)? & 0xFFFF_FFFF) as u32)
+            };
+            glances.push(Glance {
+                key: row.try_get::<i64, _>("hash")?.cast_unsigned(),
+                fingerprint: fingerprint(&row)?,
+                starts: row.try_get("starts")?,
+                marks: Marks {
+                    uid: mark("uid_mark")?,
+                    stem: mark("stem_mark")?,
+                    title: mark("title_mark")?,
+                },
+                listed: row.try_get::<&str, _>("presence")? == "listed",
+                pending: row.try_get::<Option<i64>, _>("since")?.is_some(),
+                upcoming: row.try_get::<i64, _>("ends")? > now.as_millisecond(),
+            });
+        }
+        Ok(glances)
+    }
+
+    /// Everything remembered of those events of a feed whose keys have these hashes.
+    pub async fn known(&self, feed: &str, keys: &[u64]) -> Result<Vec<Known>> {
+        let mut connection = self.connection.lock().await;
+        let mut found = Vec::new();
+        for key in keys {
+            let rows = sqlx::query("SELECT * FROM event WHERE feed = $1 AND hash = $2")
+                .bind(feed)
+                .bind(key.cast_signed())
+                .fetch_all(&mut *connection)
+                .await?;
+            for row in &rows {
+                found.push(known(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// One event as last read; none if it is not in the feed.
+    pub async fn event(&self, feed: &str, key: &EventKey) -> Result<Option<Event>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT seen FROM event WHERE feed = $1 AND key = $2 AND presence <> 'missing' AND told_state <> 'withdrawn'")
+            .bind(feed)
+            .bind(key.0.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        row.map(|row| json(&row, "seen")).transpose()
+    }
+
+    /// The events of a feed that are not over, the soonest first.
+    pub async fn soonest(&self, feed: &str, now: Timestamp, limit: u32) -> Result<Vec<Event>> {
+        let mut connection = self.connection.lock().await;
+        // The inner query needs no more than an index; a row with its text is large.
+        let rows = sqlx::query(
+            "SELECT seen FROM event WHERE rowid IN (SELECT rowid FROM event \
+             WHERE feed = $1 AND ends > $2 AND presence = 'listed' ORDER BY starts, hash LIMIT $3) \
+             ORDER BY starts, key",
+        )
+        .bind(feed)
+        .bind(now.as_millisecond())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.iter().map(|row| json(row, "seen")).collect()
+    }
+
+    /// The events of all feeds that may have an occurrence in `[from, to)`, with the name and key of
+    /// each. Those told to be withdrawn are not among them.
+    pub async fn events_between(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(String, EventKey, Event)>> {
+        let mut connection = self.connection.lock().await;
+        // With `+`, SQLite walks the index of times, not all rows for the sake of their order.
+        let rows = sqlx::query(
+            "SELECT feed, key, seen FROM event \
+             WHERE ends >= $1 AND starts < $2 AND told_state <> 'withdrawn' \
+             ORDER BY +feed, +key",
+        )
+        .bind(from.as_millisecond())
+        .bind(to.as_millisecond())
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
+            })
+            .collect()
+    }
+
+    /// Those of them that wait to be told for the first time: feed and key.
+    pub async fn untold_between(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<HashSet<(String, EventKey)>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT feed, key FROM event \
+             WHERE ends >= $1 AND starts < $2 AND told_state = 'nothing'",
+        )
+        .bind(from.as_millisecond())
+        .bind(to.as_millisecond())
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.iter().map(|row| Ok((row.try_get("feed")?, EventKey(row.try_get("key")?)))).collect()
+    }
+
+    /// The feed's new state, its events and what is to be told of them.
+    pub async fn commit_poll(&self, commit: &PollCommit<'_>) -> Result<()> {
+        self.commit_first_poll(commit, std::iter::empty()).await
+    }
+
+    /// The same with further events, one at a time: a first reading may be larger than memory.
+    pub async fn commit_first_poll(
+        &self,
+        commit: &PollCommit<'_>,
+        events: impl Iterator<Item = io::Result<(Known, Timestamp, Timestamp)>>,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(state) = commit.state {
+            write_feed(&mut tx, commit.feed, state).await?;
+        }
+        if let Some(prints) = commit.fingerprints {
+            let bytes: Vec<u8> = prints.iter().flat_map(|print| print.to_le_bytes()).collect();
+            sqlx::query(
+                "INSERT INTO body (feed, fingerprints) VALUES ($1, $2) ON CONFLICT (feed) \
+                 DO UPDATE SET fingerprints = excluded.fingerprints",
+            )
+            .bind(commit.feed)
+            .bind(bytes)
+            .execute(&mut *tx)
+            .await?;
+        }
+        for (known, starts, ends) in commit.write {
+            write_known(&mut tx, commit.feed, known, *starts, *ends).await?;
+        }
+        for row in events {
+            let (known, starts, ends) = row.map_err(StoreError::Spool)?;
+            write_known(&mut tx, commit.feed, &known, starts, ends).await?;
+        }
+        for key in commit.forget {
+            sqlx::query("DELETE FROM event WHERE feed = $1 AND key = $2")
+                .bind(commit.feed)
+                .bind(key.0.as_str())
+                .execute(&mut *tx)
+                .await?;
+        }
+        insert_deliveries(&mut tx, commit.outbox, commit.now).await?;
+        for (receiver, meaning) in commit.told {
+            sqlx::query("INSERT INTO told (feed, receiver, meaning, at) VALUES ($1, $2, $3, $4)")
+                .bind(commit.feed)
+                .bind(receiver.as_str())
+                .bind(meaning.as_str())
+                .bind(commit.now.as_millisecond())
+                .execute(&mut *tx)
+                .await?;
+        }
+        if let Some(watermark) = commit.watermark {
+            write_watermark(&mut tx, watermark).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// What receivers were told since then of the events of other feeds than this one.
+    pub async fn told_since(
+        &self,
+        feed: &str,
+        since: Timestamp,
+    ) -> Result<HashSet<(String, String)>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT receiver, meaning FROM told WHERE at >= $1 AND feed <> $2")
+            .bind(since.as_millisecond())
+            .bind(feed)
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get("receiver")?, row.try_get("meaning")?))).collect()
+    }
+
+    /// What fell due since the watermark, and the watermark itself; `sources` are watches and
+    /// digests from now on met before. Gives how many deliveries were not there already.
+    pub async fn commit_due(
+        &self,
+        outbox: &[NewDelivery],
+        sources: &[String],
+        now: Timestamp,
+    ) -> Result<u64> {
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let inserted = insert_deliveries(&mut tx, outbox, now).await?;
+        for source in sources {
+            sqlx::query("INSERT INTO source (name, since) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+                .bind(source.as_str())
+                .bind(now.as_millisecond())
+                .execute(&mut *tx)
+                .await?;
+        }
+        write_watermark(&mut tx, now).await?;
+        tx.commit().await?;
+        Ok(inserted)
+    }
+
+    /// Up to when everything that fell due is in the outbox; none on the first start.
+    pub async fn watermark(&self) -> Result<Option<Timestamp>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT value FROM meta WHERE name = 'watermark'")
+            .fetch_optional(&mut *connection)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let text: String = row.try_get("value")?;
+        let ms = text.parse().map_err(|_| StoreError::Corrupt(format!("watermark {text}")))?;
+        instant(ms).map(Some)
+    }
+
+    /// Watches and digests met before.
+    pub async fn sources(&self) -> Result<BTreeSet<String>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT name FROM source").fetch_all(&mut *connection).await?;
+        rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
+    }
+
+    /// Leases deliveries that are due, oldest first, and not to an endpoint that is parked or that
+    /// something is being sent to. A lease that ran out counts as due.
+    pub async fn claim_due(
+        &self,
+        now: Timestamp,
+        lease: SignedDuration,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1 \
+             WHERE id IN (SELECT id FROM outbox \
+                 WHERE (state = 'pending' AND attempt_at <= $1 OR state = 'leased' AND lease_until <= $1) \
+                 AND endpoint NOT IN (SELECT endpoint FROM parked WHERE retry_at > $1) \
+                 AND endpoint NOT IN \
+                     (SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until > $1) \
+                 ORDER BY due_at, position, id LIMIT $3) \
+             RETURNING *",
+        )
+        .bind(now.as_millisecond())
+        .bind(now.as_millisecond().saturating_add(millis(lease)))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut due = rows.iter().map(delivery).collect::<Result<Vec<_>>>()?;
+        due.sort_by(|a, b| (a.due_at, a.position, &a.id).cmp(&(b.due_at, b.position, &b.id)));
+        Ok(due)
+    }
+
+    /// Keeps the messages of leased deliveries, so that every attempt sends the same bytes.
+    pub async fn freeze(&self, payloads: &[(String, String)]) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        for (id, payload) in payloads {
+            sqlx::query("UPDATE outbox SET payload = $2 WHERE id = $1 AND payload IS NULL")
+                .bind(id.as_str())
+                .bind(payload.as_str())
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Records how an attempt ended. An endpoint that took a message is no longer parked.
+    pub async fn settle(
+        &self,
+        delivery: &Delivery,
+        end: &Settlement,
+        now: Timestamp,
+    ) -> Result<()> {
+        let (happening, remote_id, error, attempt_at) = match end {
+            Settlement::Sent { remote_id } => {
+                (Happening::Accepted, Some(remote_id.as_str()), None, None)
+            }
+            Settlement::PutOff { until, reason } => {
+                (Happening::PutOff, None, Some(reason.as_str()), Some(*until))
+            }
+            Settlement::Dead { reason } => (Happening::Refused, None, Some(reason.as_str()), None),
+            Settlement::Superseded => (Happening::Overtaken, None, None, None),
+            Settlement::Expired => (Happening::TooLate, None, None, None),
+        };
+        let Some(state) = delivery.state.after(happening) else {
+            return Err(StoreError::Corrupt(format!("a {} delivery is settled", delivery.state)));
+        };
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        sqlx::query(
+            "UPDATE outbox SET state = $2, remote_id = COALESCE($3, remote_id), \
+             last_error = COALESCE($4, last_error), attempt_at = COALESCE($5, attempt_at), \
+             settled_at = $6, lease_until = NULL \
+             WHERE id = $1 AND state = 'leased' AND attempts = $7",
+        )
+        .bind(delivery.id.as_str())
+        .bind(state.as_str())
+        .bind(remote_id)
+        .bind(error)
+        .bind(attempt_at.map(Timestamp::as_millisecond))
+        .bind((state != DeliveryState::Pending).then_some(now.as_millisecond()))
+        // Fences off an attempt whose lease another one has taken over.
+        .bind(i64::from(delivery.attempts))
+        .execute(&mut *tx)
+        .await?;
+        if state == DeliveryState::Sent {
+            sqlx::query("DELETE FROM parked WHERE endpoint = $1")
+                .bind(delivery.endpoint.as_str())
+                .execute(&mut *tx)
+                .await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// No message goes to the endpoint before `retry_at`. True if it was not parked already.
+    pub async fn park(
+        &self,
+        endpoint: &str,
+        reason: &str,
+        retry_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "INSERT INTO parked (endpoint, since, retry_at, reason) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (endpoint) DO UPDATE SET retry_at = excluded.retry_at, \
+             reason = excluded.reason RETURNING since",
+        )
+        .bind(endpoint)
+        .bind(now.as_millisecond())
+        .bind(retry_at.as_millisecond())
+        .bind(reason)
+        .fetch_one(&mut *connection)
+        .await?;
+        Ok(row.try_get::<i64, _>("since")? == now.as_millisecond())
+    }
+
+    pub async fn parked(&self) -> Result<Vec<Parked>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT * FROM parked ORDER BY endpoint")
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Parked {
+                    endpoint: row.try_get("endpoint")?,
+                    since: instant(row.try_get("since")?)?,
+                    retry_at: instant(row.try_get("retry_at")?)?,
+                    reason: row.try_get("reason")?,
+                })
+            })
+            .collect()
+    }
+
+    /// The leases of a process that is no more run out now. Gives how many there were.
+    pub async fn recover(&self, now: Timestamp) -> Result<u64> {
+        let mut connection = self.connection.lock().await;
+        let result = sqlx::query("UPDATE outbox SET lease_until = $1 WHERE state = 'leased'")
+            .bind(now.as_millisecond())
+            .execute(&mut *connection)
+            .await?;
+        Ok(result.rows_affected())
+    }
+
+    /// When the next delivery is due, to an endpoint that nothing is being sent to; none when none
+    /// is waiting.
+    pub async fn next_attempt(&self) -> Result<Option<Timestamp>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "SELECT MIN(CASE WHEN parked.retry_at > outbox.attempt_at THEN parked.retry_at \
+                 ELSE outbox.attempt_at END) AS at \
+             FROM outbox LEFT JOIN parked ON parked.endpoint = outbox.endpoint \
+             WHERE state = 'pending' AND outbox.endpoint NOT IN \
+                 (SELECT endpoint FROM outbox WHERE state = 'leased')",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        row.try_get::<Option<i64>, _>("at")?.map(instant).transpose()
+    }
+
+    /// Deliveries in a state (all but the sent ones where none is given), newest first.
+    pub async fn deliveries(
+        &self,
+        state: Option<DeliveryState>,
+        limit: u32,
+    ) -> Result<Vec<Delivery>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT * FROM outbox WHERE state = $1 OR ($1 = '' AND state <> 'sent') \
+             ORDER BY due_at DESC, position, id LIMIT $2",
+        )
+        .bind(state.map_or("", DeliveryState::as_str))
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.iter().map(delivery).collect()
+    }
+
+    /// How many deliveries are in each state.
+    pub async fn counts(&self) -> Result<BTreeMap<DeliveryState, u64>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT state, COUNT(*) AS n FROM outbox GROUP BY state")
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let state = DeliveryState::parse(row.try_get("state")?)?;
+                Ok((state, row.try_get::<i64, _>("n")?.unsigned_abs()))
+            })
+            .collect()
+    }
+
+    /// How many events of a feed are remembered, and how many of them wait to be told.
+    pub async fn event_counts(&self, feed: &str) -> Result<(u64, u64)> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "SELECT COUNT(*) AS n, COUNT(since) AS waiting FROM event \
+             WHERE feed = $1 AND presence = 'listed'",
+        )
+        .bind(feed)
+        .fetch_one(&mut *connection)
+        .await?;
+        let n: i64 = row.try_get("n")?;
+        let waiting: i64 = row.try_get("waiting")?;
+        Ok((n.unsigned_abs(), waiting.unsigned_abs()))
+    }
+
+    /// By the operator: deliveries whose id begins with `prefix`, or all dead ones where it is
+    /// empty, are tried again or given up. Gives those it happened to.
+    pub async fn intervene(
+        &self,
+        prefix: &str,
+        happening: Happening,
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>> {
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let rows = sqlx::query("SELECT * FROM outbox WHERE SUBSTR(id, 1, LENGTH($1)) = $1")
+            .bind(prefix)
+            .fetch_all(&mut *tx)
+            .await?;
+        let mut done = Vec::new();
+        for row in &rows {
+            let one = delivery(row)?;
+            let meant = !prefix.is_empty() || one.state == DeliveryState::Dead;
+            let Some(state) = one.state.after(happening).filter(|_| meant) else { continue };
+            let settled = (state != DeliveryState::Pending).then_some(now.as_millisecond());
+            sqlx::query(
+                "UPDATE outbox SET state = $2, attempt_at = $3, attempts = 0, settled_at = $4, \
+                     payload = CASE WHEN $5 = 'dead' THEN NULL ELSE payload END \
+                 WHERE id = $1",
+            )
+            .bind(one.id.as_str())
+            .bind(state.as_str())
+            .bind(now.as_millisecond())
+            .bind(settled)
+            // What was refused is written anew: by a newer version, perhaps better.
+            .bind(one.state.as_str())
+            .execute(&mut *tx)
+            .await?;
+            if state == DeliveryState::Pending {
+                sqlx::query("DELETE FROM parked WHERE endpoint = $1")
+                    .bind(one.endpoint.as_str())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            done.push(one);
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// Deletes what nobody will ask for again.
+    pub async fn tidy(&self, now: Timestamp) -> Result<u64> {
+        let before = now.as_millisecond().saturating_sub(millis(KEEP_SETTLED));
+        let mut connection = self.connection.lock().await;
+        sqlx::query("DELETE FROM told WHERE at < $1")
+            .bind(now.as_millisecond().saturating_sub(millis(KEEP_TOLD)))
+            .execute(&mut *connection)
+            .await?;
+        let result = sqlx::query("DELETE FROM outbox WHERE settled_at < $1 AND state <> 'dead'")
+            .bind(before)
+            .execute(&mut *connection)
+            .await?;
+        Ok(result.rows_affected())
+    }
+}
+
+/// Takes the lock of a state folder and writes the process id into it.
+fn lock(folder: &Path) -> Result<File> {
+    let failed = |error| StoreError::Folder(folder.to_owned(), error);
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    let mut file = options.open(folder.join("beadle.lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0).map_err(failed)?;
+            file.rewind().map_err(failed)?;
+            writeln!(file, "{}", std::process::id()).map_err(failed)?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid);
+            let pid = Some(pid.trim().to_owned()).filter(|pid| !pid.is_empty());
+            Err(StoreError::InUse { folder: folder.to_owned(), pid })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+async fn migrate(connection: &mut AnyConnection) -> Result<()> {
+    connection
+        .execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
+        .await?;
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let row = sqlx::query("SELECT MAX(version) AS version FROM schema_version")
+        .fetch_one(&mut *tx)
+        .await?;
+    let found = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
+    let found = usize::try_from(found).unwrap_or(0);
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
+    }
+    for (index, sql) in MIGRATIONS.iter().enumerate().skip(found) {
+        (&mut *tx).execute(*sql).await?;
+        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
+            .bind(i64::try_from(index + 1).unwrap_or(i64::MAX))
+            .execute(&mut *tx)
+            .await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+type Tx<'a> = Transaction<'a, Any>;
+type Query = sqlx::query::Query<'static, Any, AnyArguments>;
+
+async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()> {
+    let query: Query = sqlx::query(
+        "INSERT INTO feed (name, address, etag, last_modified, prodid, title, timezone, refresh_s, \
+             statuses, baseline_at, recheck_at, next_poll_at, changed_at, failures, \
+             failing_since, last_error) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+         ON CONFLICT (name) DO UPDATE SET address = excluded.address, etag = excluded.etag, \
+             last_modified = excluded.last_modified, prodid = excluded.prodid, \
+             title = excluded.title, timezone = excluded.timezone, \
+             refresh_s = excluded.refresh_s, statuses = excluded.statuses, \
+             baseline_at = excluded.baseline_at, recheck_at = excluded.recheck_at, \
+             next_poll_at = excluded.next_poll_at, changed_at = excluded.changed_at, \
+             failures = excluded.failures, failing_since = excluded.failing_since, \
+             last_error = excluded.last_error",
+    );
+    query
+        .bind(name.to_owned())
+        .bind(state.address.clone())
+        .bind(state.etag.clone())
+        .bind(state.last_modified.clone())
+        .bind(state.prodid.clone())
+        .bind(state.title.clone())
+        .bind(state.timezone.clone())
+        .bind(state.refresh.map(|refresh| refresh.as_secs()))
+        .bind(to_json(&state.statuses)?)
+        .bind(state.baseline_at.map(Timestamp::as_millisecond))
+        .bind(state.recheck_at.map(Timestamp::as_millisecond))
+        .bind(state.next_poll_at.map(Timestamp::as_millisecond))
+        .bind(state.changed_at.map(Timestamp::as_millisecond))
+        .bind(i64::from(state.failures))
+        .bind(state.failing_since.map(Timestamp::as_millisecond))
+        .bind(state.last_error.clone())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn write_known(
+    tx: &mut Tx<'_>,
+    feed: &str,
+    known: &Known,
+    starts: Timestamp,
+    ends: Timestamp,
+) -> Result<()> {
+    let (told_state, told) = match &known.told {
+        Told::Nothing => ("nothing", None),
+        Told::Listed(event) => ("listed", Some(event)),
+        Told::Withdrawn(event) => ("withdrawn", Some(event)),
+    };
+    let told = told.filter(|event| **event != known.seen).map(to_json).transpose()?;
+    let query: Query = sqlx::query(
+        "INSERT INTO event (feed, key, fingerprint, presence, told_state, told, seen, since, \
+             revision, starts, ends, hash, uid_mark, stem_mark, title_mark) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         ON CONFLICT (feed, key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+             presence = excluded.presence, told_state = excluded.told_state, \
+             told = excluded.told, seen = excluded.seen, since = excluded.since, \
+             revision = excluded.revision, starts = excluded.starts, ends = excluded.ends, \
+             uid_mark = excluded.uid_mark, stem_mark = excluded.stem_mark, \
+             title_mark = excluded.title_mark",
+    );
+    let marks = Marks::of(&known.seen);
+    query
+        .bind(feed.to_owned())
+        .bind(known.key.0.clone())
+        .bind(known.fingerprint.to_le_bytes().to_vec())
+        .bind(match known.presence {
+            Presence::Listed => "listed",
+            Presence::Missing => "missing",
+            Presence::Unlisted => "unlisted",
+        })
+        .bind(told_state)
+        .bind(told)
+        .bind(to_json(&known.seen)?)
+        .bind(known.since.map(Timestamp::as_millisecond))
+        .bind(i64::try_from(known.revision).unwrap_or(i64::MAX))
+        .bind(starts.as_millisecond())
+        .bind(ends.as_millisecond())
+        .bind(known.key.hash64().cast_signed())
+        .bind(i64::from(marks.uid))
+        .bind(i64::from(marks.stem))
+        .bind(i64::from(marks.title))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+async fn insert_deliveries(
+    tx: &mut Tx<'_>,
+    deliveries: &[NewDelivery],
+    now: Timestamp,
+) -> Result<u64> {
+    let mut inserted = 0;
+    for (position, new) in (0_i64..).zip(deliveries) {
+        let query: Query = sqlx::query(
+            "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, due_at, \
+                 not_after, position, attempt_at) \
+             VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $6) ON CONFLICT (id) DO NOTHING",
+        );
+        let result = query
+            .bind(new.id.clone())
+            .bind(new.endpoint.clone())
+            .bind(new.notification.source.clone())
+            .bind(to_json(&new.notification)?)
+            .bind(now.as_millisecond())
+            .bind(new.due_at.as_millisecond())
+            .bind(new.not_after.as_millisecond())
+            .bind(position)
+            .execute(&mut **tx)
+            .await?;
+        inserted += result.rows_affected();
+    }
+    Ok(inserted)
+}
+
+/// Never backwards: a clock that was set back must not make anything fall due again.
+async fn write_watermark(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ('watermark', $1) ON CONFLICT (name) DO UPDATE \
+         SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT)",
+    )
+    .bind(now.as_millisecond().to_string())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn feed_state(row: &AnyRow) -> Result<FeedState> {
+    let at = |column: &str| -> Result<Option<Timestamp>> {
+        row.try_get::<Option<i64>, _>(column)?.map(instant).transpose()
+    };
+    Ok(FeedState {
+        address: row.try_get("address")?,
+        etag: row.try_get("etag")?,
+        last_modified: row.try_get("last_modified")?,
+        prodid: row.try_get("prodid")?,
+        title: row.try_get("title")?,
+        timezone: row.try_get("timezone")?,
+        refresh: row.try_get::<Option<i64>, _>("refresh_s")?.map(SignedDuration::from_secs),
+        statuses: json(row, "statuses")?,
+        baseline_at: at("baseline_at")?,
+        recheck_at: at("recheck_at")?,
+        next_poll_at: at("next_poll_at")?,
+        changed_at: at("changed_at")?,
+        failures: u32::try_from(row.try_get::<i64, _>("failures")?).unwrap_or(u32::MAX),
+        failing_since: at("failing_since")?,
+        last_error: row.try_get("last_error")?,
+    })
+}
+
+fn known(row: &AnyRow) -> Result<Known> {
+    let seen: Event = json(row, "seen")?;
+    let told = match row.try_get::<Option<String>, _>("told")? {
+        Some(_) => json(row, "told")?,
+        None => seen.clone(),
+    };
+    let told_state: String = row.try_get("told_state")?;
+    let presence: String = row.try_get("presence")?;
+    let corrupt = |what: &str| StoreError::Corrupt(format!("an event is `{what}`"));
+    Ok(Known {
+        key: EventKey(row.try_get("key")?),
+        fingerprint: fingerprint(row)?,
+        told: match told_state.as_str() {
+            "nothing" => Told::Nothing,
+            "listed" => Told::Listed(told),
+            "withdrawn" => Told::Withdrawn(told),
+            other => return Err(corrupt(other)),
+        },
+        presence: match presence.as_str() {
+            "listed" => Presence::Listed,
+            "missing" => Presence::Missing,
+            "unlisted" => Presence::Unlisted,
+            other => return Err(corrupt(other)),
+        },
+        seen,
+        since: row.try_get::<Option<i64>, _>("since")?.map(instant).transpose()?,
+        revision: row.try_get::<i64, _>("revision")?.unsigned_abs(),
+    })
+}
+
+fn fingerprint(row: &AnyRow) -> Result<u128> {
+    let bytes: &[u8] = row.try_get("fingerprint")?;
+    let bytes = bytes.try_into();
+    bytes
+        .map(u128::from_le_bytes)
+        .map_err(|_| StoreError::Corrupt("an event has half a fingerprint".to_owned()))
+}
+
+fn delivery(row: &AnyRow) -> Result<Delivery> {
+    let at = |column: &str| -> Result<Timestamp> { instant(row.try_get(column)?) };
+    Ok(Delivery {
+        id: row.try_get("id")?,
+        endpoint: row.try_get("endpoint")?,
+        notification: json(row, "notification")?,
+        state: DeliveryState::parse(row.try_get("state")?)?,
+        planned_at: at("planned_at")?,
+        due_at: at("due_at")?,
+        not_after: at("not_after")?,
+        position: u32::try_from(row.try_get::<i64, _>("position")?).unwrap_or(u32::MAX),
+        attempt_at: at("attempt_at")?,
+        attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
+        payload: row.try_get("payload")?,
+        remote_id: row.try_get("remote_id")?,
+        last_error: row.try_get("last_error")?,
+        settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(instant).transpose()?,
+    })
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T> {
+    let text: &str = row.try_get(column)?;
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+}
+
+fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn instant(ms: i64) -> Result<Timestamp> {
+    // Written by us from instants, so out of range means at an end of the range.
+    Ok(Timestamp::from_millisecond(ms).unwrap_or(match ms > 0 {
+        true => Timestamp::MAX,
+        false => Timestamp::MIN,
+    }))
+}
+
+fn millis(duration: SignedDuration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,263 @@
+//! The state: who may open it, and what becomes of a delivery.
+
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use beadle::plan::{Kind, Notification};
+use beadle::store::{
+    Access, Delivery, DeliveryState, Happening, NewDelivery, Settlement, Store, StoreError,
+    delivery_id,
+};
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{Connection, Executor};
+
+const LEASE: SignedDuration = SignedDuration::from_mins(15);
+
+fn at(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_772_700_000 + minute * 60).unwrap()
+}
+
+async fn open(folder: &Path) -> Store {
+    Store::open(folder, Access::Exclusive).await.unwrap()
+}
+
+fn delivery(name: &str, endpoint: &str) -> NewDelivery {
+    NewDelivery {
+        id: delivery_id(endpoint, name),
+        endpoint: endpoint.to_owned(),
+        notification: Notification {
+            source: name.to_owned(),
+            kind: Kind::Welcome,
+            zone: "UTC".to_owned(),
+            items: Vec::new(),
+            more: 0,
+        },
+        due_at: at(0),
+        not_after: at(1000),
+    }
+}
+
+#[test]
+fn every_transition_of_a_delivery() {
+    use DeliveryState::*;
+    let table = [
+        (Happening::Claimed, [Some(Leased), Some(Leased), None, None, None, None]),
+        (Happening::Accepted, [None, Some(Sent), None, None, None, None]),
+        (Happening::PutOff, [None, Some(Pending), None, None, None, None]),
+        (Happening::Refused, [None, Some(Dead), None, None, None, None]),
+        (Happening::Overtaken, [Some(Superseded), Some(Superseded), None, None, None, None]),
+        (Happening::TooLate, [Some(Expired), Some(Expired), None, None, None, None]),
+        (
+            Happening::Revived,
+            [Some(Pending), None, None, Some(Pending), Some(Pending), Some(Pending)],
+        ),
+        (Happening::Dropped, [Some(Superseded), None, None, Some(Superseded), None, None]),
+    ];
+    for (happening, row) in table {
+        for (state, expected) in DeliveryState::ALL.into_iter().zip(row) {
+            assert_eq!(state.after(happening), expected, "{state} {happening:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_is_kept_once_and_claimed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let all: Vec<_> = (0..50).map(|n| delivery(&format!("n{n}"), &format!("e{n}"))).collect();
+    assert_eq!(store.commit_due(&all, &[], at(0)).await.unwrap(), 50);
+    assert_eq!(store.commit_due(&all, &[], at(1)).await.unwrap(), 0, "the same again");
+
+    // Two processes at once, each in small bites.
+    let other = Store::open(folder.path(), Access::Shared).await.unwrap();
+    let mut claimed = Vec::new();
+    while claimed.len() < 50 {
+        let (mine, theirs) =
+            tokio::join!(store.claim_due(at(1), LEASE, 7), other.claim_due(at(1), LEASE, 7));
+        let bite: Vec<_> = mine.unwrap().into_iter().chain(theirs.unwrap()).collect();
+        assert!(!bite.is_empty());
+        claimed.extend(bite.into_iter().map(|one| one.notification.source));
+    }
+    claimed.sort();
+    claimed.dedup();
+    assert_eq!(claimed.len(), 50, "nothing was claimed twice");
+    assert!(store.claim_due(at(14), LEASE, 100).await.unwrap().is_empty());
+    assert_eq!(store.claim_due(at(16), LEASE, 100).await.unwrap().len(), 50, "the leases ran out");
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_for_an_endpoint_that_is_being_sent_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let all = ["a1", "a2", "b1"].map(|name| delivery(name, &name[..1]));
+    store.commit_due(&all, &[], at(0)).await.unwrap();
+    let first = store.claim_due(at(1), LEASE, 1).await.unwrap().remove(0);
+    let names = |claimed: Vec<Delivery>| -> Vec<String> {
+        claimed.into_iter().map(|one| one.notification.source).collect()
+    };
+    assert_eq!(names(store.claim_due(at(1), LEASE, 10).await.unwrap()), ["b1"]);
+    assert_eq!(store.next_attempt().await.unwrap(), None);
+    let end = Settlement::Sent { remote_id: String::new() };
+    store.settle(&first, &end, at(2)).await.unwrap();
+    assert_eq!(names(store.claim_due(at(2), LEASE, 10).await.unwrap()), ["a2"]);
+}
+
+#[tokio::test]
+async fn messages_are_claimed_in_the_order_they_were_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let names: Vec<_> = (0..20).map(|n| format!("{n}")).collect();
+    let all: Vec<_> = names.iter().map(|name| delivery(name, "a")).collect();
+    store.commit_due(&all, &[], at(0)).await.unwrap();
+    let claimed = store.claim_due(at(1), LEASE, 100).await.unwrap();
+    let sources: Vec<_> = claimed.into_iter().map(|one| one.notification.source).collect();
+    assert_eq!(sources, names);
+}
+
+#[tokio::test]
+async fn an_attempt_whose_lease_was_taken_over_settles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
+    let slow = store.claim_due(at(0), LEASE, 1).await.unwrap().remove(0);
+    let quick = store.claim_due(at(20), LEASE, 1).await.unwrap().remove(0);
+    let sent = |id: &str| Settlement::Sent { remote_id: id.to_owned() };
+    store.settle(&quick, &sent("second"), at(21)).await.unwrap();
+    store.settle(&slow, &Settlement::Dead { reason: "late".to_owned() }, at(22)).await.unwrap();
+    let rows = store.deliveries(Some(DeliveryState::Sent), 10).await.unwrap();
+    assert_eq!(rows[0].remote_id.as_deref(), Some("second"));
+    assert_eq!(rows[0].last_error, None);
+}
+
+#[tokio::test]
+async fn a_restart_makes_leases_run_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
+    store.claim_due(at(0), LEASE, 1).await.unwrap();
+    drop(store);
+    let store = open(folder.path()).await;
+    assert!(store.claim_due(at(1), LEASE, 1).await.unwrap().is_empty());
+    assert_eq!(store.recover(at(1)).await.unwrap(), 1);
+    let again = store.claim_due(at(1), LEASE, 1).await.unwrap();
+    assert_eq!(again[0].attempts, 2);
+}
+
+#[tokio::test]
+async fn the_message_of_the_first_attempt_is_that_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let one = delivery("one", "a");
+    store.commit_due(std::slice::from_ref(&one), &[], at(0)).await.unwrap();
+    for payload in ["first", "second"] {
+        store.freeze(&[(one.id.clone(), payload.to_owned())]).await.unwrap();
+    }
+    let claimed = store.claim_due(at(0), LEASE, 1).await.unwrap();
+    assert_eq!(claimed[0].payload.as_deref(), Some("first"));
+}
+
+#[tokio::test]
+async fn a_parked_endpoint_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let rows = [delivery("one", "a"), delivery("one", "b")];
+    store.commit_due(&rows, &[], at(0)).await.unwrap();
+    assert!(store.park("a", "403", at(60), at(0)).await.unwrap(), "newly");
+    assert!(!store.park("a", "403", at(60), at(1)).await.unwrap(), "known");
+    let endpoints = async |minute| {
+        let claimed = store.claim_due(at(minute), LEASE, 10).await.unwrap();
+        claimed.into_iter().map(|one| one.endpoint).collect::<Vec<_>>()
+    };
+    assert_eq!(endpoints(1).await, ["b"]);
+    assert_eq!(endpoints(5).await, [""; 0]);
+    assert!(endpoints(60).await.contains(&"a".to_owned()));
+}
+
+#[tokio::test]
+async fn the_operator_revives_and_drops() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let rows = [delivery("one", "a"), delivery("two", "a"), delivery("three", "b")];
+    store.commit_due(&rows, &[], at(0)).await.unwrap();
+    for one in store.claim_due(at(0), LEASE, 2).await.unwrap() {
+        let reason = "400".to_owned();
+        store.settle(&one, &Settlement::Dead { reason }, at(1)).await.unwrap();
+    }
+    store.park("a", "403", at(60), at(1)).await.unwrap();
+    let revived = store.intervene("", Happening::Revived, at(2)).await.unwrap();
+    assert_eq!(revived.len(), 2, "all that are dead, and no other");
+    assert_eq!(store.parked().await.unwrap(), [], "and their endpoint is tried");
+    let dropped = store.intervene(&rows[2].id[..8], Happening::Dropped, at(2)).await.unwrap();
+    assert_eq!(dropped[0].notification.source, "three");
+    let claimed = store.claim_due(at(2), LEASE, 10).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.attempts).collect::<Vec<_>>(), [1, 1]);
+    let again = store.intervene(&rows[2].id, Happening::Dropped, at(3)).await.unwrap();
+    assert!(again.is_empty(), "what is settled cannot be dropped");
+}
+
+#[tokio::test]
+async fn what_was_settled_long_ago_is_tidied_away_but_not_what_is_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit_due(&[delivery("one", "a"), delivery("two", "a")], &[], at(0)).await.unwrap();
+    let claimed = store.claim_due(at(0), LEASE, 2).await.unwrap();
+    let ends = [
+        Settlement::Sent { remote_id: "1".to_owned() },
+        Settlement::Dead { reason: "400".to_owned() },
+    ];
+    for (one, end) in claimed.iter().zip(&ends) {
+        store.settle(one, end, at(0)).await.unwrap();
+    }
+    let days = |days: i64| at(days * 24 * 60);
+    assert_eq!(store.tidy(days(399)).await.unwrap(), 0);
+    assert_eq!(store.tidy(days(401)).await.unwrap(), 1);
+    assert_eq!(
+        store.counts().await.unwrap().into_iter().collect::<Vec<_>>(),
+        [(DeliveryState::Dead, 1)]
+    );
+}
+
+#[tokio::test]
+async fn the_watermark_never_goes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    assert_eq!(store.watermark().await.unwrap(), None);
+    store.commit_due(&[], &[], at(5)).await.unwrap();
+    store.commit_due(&[], &[], at(3)).await.unwrap();
+    assert_eq!(store.watermark().await.unwrap(), Some(at(5)));
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_beadle_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).await);
+    let file = folder.path().join("beadle.db");
+    let mut connection =
+        sqlx::AnyConnection::connect(&format!("sqlite://{}", file.display())).await.unwrap();
+    connection.execute("INSERT INTO schema_version (version) VALUES (99)").await.unwrap();
+    drop(connection);
+    for access in [Access::Exclusive, Access::Shared] {
+        let error = Store::open(folder.path(), access).await.unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[tokio::test]
+async fn one_process_holds_the_state_and_others_may_look() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = Store::open(folder.path(), Access::Shared).await.unwrap_err();
+    assert!(matches!(absent, StoreError::Absent(_)), "{absent}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes no files");
+
+    let store = open(folder.path()).await;
+    let second = Store::open(folder.path(), Access::Exclusive).await.unwrap_err();
+    assert!(matches!(second, StoreError::InUse { .. }), "{second}");
+    assert!(second.to_string().contains(&std::process::id().to_string()), "{second}");
+    Store::open(folder.path(), Access::Shared).await.unwrap();
+    assert!(Store::in_use(folder.path()));
+    drop(store);
+    assert!(!Store::in_use(folder.path()));
+    open(folder.path()).await;
+}
