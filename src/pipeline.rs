@@ -1,0 +1,1185 @@
+//! The flow, from a feed's address to a message delivered. Read [`Pipeline::poll`],
+//! [`Pipeline::tick`] and [`Pipeline::deliver`]: together they are the program.
+//!
+//! Nothing here reads a clock or sleeps; `now` comes from the caller.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, error, info, warn};
+
+use crate::calendar::diff::{self, Change, Known, Note, Reading};
+use crate::calendar::fingerprints::Fingerprints;
+use crate::calendar::parse::{self, ReadOptions};
+use crate::calendar::publisher::Publisher;
+use crate::calendar::{Calendar, Event, EventKey, Uid, Warning, Window, Zones, recur};
+use crate::config::{Config, Feed, FeedUrl};
+use crate::fetch::{self, Advice, Body, FetchError, Fetched, Fetcher, PollState, Validators};
+use crate::lookup::Site;
+use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
+use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
+use crate::retry;
+use crate::store::{
+    Delivery, FeedState, NewDelivery, PollCommit, Settlement, Spool, Store, StoreError, delivery_id,
+};
+
+/// How far ahead reminders are kept in memory, in order of time.
+const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
+/// How long a delivery may be under way before it counts as stuck.
+const LEASE: SignedDuration = SignedDuration::from_mins(30);
+/// After this long the rest of a queue goes back, so that no lease runs out while it is sent.
+const QUEUE: Duration = Duration::from_mins(5);
+/// Deliveries claimed at once.
+const CLAIM: u32 = 100;
+/// Events of a first reading kept in memory.
+const SPOOL_FROM: usize = 1000;
+/// How long the same news of an event in another feed is no news.
+const TOLD_ELSEWHERE: SignedDuration = SignedDuration::from_hours(48);
+/// Events whose status is asked for in one poll.
+const MAX_STATUSES: u32 = 300;
+/// Failures in a row after which others do not wait any longer: a feed that cannot be read does not
+/// keep a digest from its other feeds, and an endpoint that does not answer does not hold up a round
+/// by its timeout for each message.
+const PATIENCE: u32 = 3;
+/// How often an endpoint that takes no messages is tried.
+const PARK: SignedDuration = SignedDuration::from_hours(1);
+
+/// Everything that polling and delivering need.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub config: Config,
+    pub zones: Zones,
+    pub store: Store,
+    pub fetcher: Fetcher,
+    pub registry: Registry,
+    agenda: Mutex<Agenda>,
+    /// Of addresses where the end of the feed bears on how its events are read.
+    preambles: Mutex<HashMap<String, Remembered>>,
+    /// What the operator was told of each feed at its last poll.
+    reported: Mutex<HashMap<String, Vec<Note>>>,
+    /// The warnings of each feed's last reading.
+    warned: Mutex<HashMap<String, Vec<Warning>>>,
+    telling: tokio::sync::Mutex<()>,
+}
+
+/// What the end of a feed said.
+#[derive(Debug)]
+struct Remembered {
+    preamble: parse::Preamble,
+    /// It was not known when the feed was read.
+    is_new: bool,
+}
+
+/// The reminders of the next hours, made from the events and thrown away when these change.
+#[derive(Debug, Default)]
+struct Agenda {
+    /// Up to when everything that fell due is in the outbox; none before the first tick, when the
+    /// store knows.
+    done: Option<Timestamp>,
+    /// Up to when `queue` is complete; none when it must be made anew.
+    until: Option<Timestamp>,
+    /// Latest first, so that the next one is popped.
+    queue: Vec<Planned>,
+    /// How often the events have changed.
+    edition: u64,
+}
+
+impl Agenda {
+    /// The events have changed.
+    fn forget(&mut self) {
+        self.until = None;
+        self.edition += 1;
+    }
+
+    /// Takes what was made of the events of that edition, latest first. Where they have changed
+    /// meanwhile it is made again the next time.
+    fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<Planned>) {
+        self.until = (self.edition == edition).then_some(until);
+        self.queue = queue;
+    }
+}
+
+/// A body, as far as it is not the last one.
+#[derive(Default)]
+struct Read {
+    calendar: Calendar,
+    /// In memory, with `amendments` applied; or in `spool`, where they are not.
+    events: Vec<(Event, u128)>,
+    spool: Option<Spool>,
+    amendments: Vec<parse::Amendment>,
+    unchanged: Fingerprints,
+    /// There, but not readable.
+    present: HashSet<Uid>,
+}
+
+impl Read {
+    /// Together with another part of the same calendar.
+    fn and(mut self, other: Read) -> Read {
+        self.events.extend(other.events);
+        self.present.extend(other.present);
+        self.calendar = self.calendar.and(other.calendar);
+        self
+    }
+}
+
+/// A first reading on disk, and what is still to be done to its events.
+struct Spooled {
+    spool: Spool,
+    amendments: Vec<parse::Amendment>,
+}
+
+impl Spooled {
+    fn read(self, publisher: Publisher) -> io::Result<impl Iterator<Item = io::Result<Known>>> {
+        let amendments: HashMap<usize, parse::Amendment> =
+            self.amendments.into_iter().map(|one| (one.index, one)).collect();
+        Ok(self.spool.read()?.enumerate().filter_map(move |(index, read)| {
+            let row = |(event, fingerprint)| {
+                let event = match amendments.get(&index) {
+                    Some(amendment) => amendment.apply(event)?,
+                    None => event,
+                };
+                Some(diff::baseline(event, fingerprint, publisher))
+            };
+            read.map(row).transpose()
+        }))
+    }
+}
+
+/// What a poll did.
+#[derive(Debug)]
+pub struct Polled {
+    pub next_poll_at: Timestamp,
+    pub result: Result<News, FetchError>,
+}
+
+/// What a poll found.
+#[derive(Debug, Default)]
+pub struct News {
+    /// The first time this feed was read: nothing is told.
+    pub baseline: bool,
+    /// Events in the feed; none when it was the same as before.
+    pub events: Option<usize>,
+    pub changes: Vec<Change>,
+    pub warnings: Vec<Warning>,
+    /// Messages put into the outbox.
+    pub planned: usize,
+}
+
+/// What a round of deliveries did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    pub sent: usize,
+    pub put_off: usize,
+    pub dead: usize,
+    /// Too late, or no longer true.
+    pub skipped: usize,
+}
+
+impl std::ops::AddAssign for Delivered {
+    fn add_assign(&mut self, other: Delivered) {
+        self.sent += other.sent;
+        self.put_off += other.put_off;
+        self.dead += other.dead;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Leased messages to one endpoint, in order.
+#[derive(Debug)]
+pub struct Queue(Vec<Delivery>);
+
+impl Pipeline {
+    pub fn new(
+        config: Config,
+        zones: Zones,
+        store: Store,
+        fetcher: Fetcher,
+        registry: Registry,
+    ) -> Self {
+        Pipeline {
+            config,
+            zones,
+            store,
+            fetcher,
+            registry,
+            agenda: Mutex::default(),
+            preambles: Mutex::default(),
+            reported: Mutex::default(),
+            warned: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Reads a feed once and puts into the outbox what is to be told of it.
+    pub async fn poll(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
+        let state = self.store.feed(&feed.name).await?;
+        let address = address(feed);
+        // Validators of another address prove nothing about this one.
+        let validators = match state.address == address {
+            true => {
+                Validators { etag: state.etag.clone(), last_modified: state.last_modified.clone() }
+            }
+            false => Validators::default(),
+        };
+
+        let first = state.baseline_at.is_none();
+        let (fetched, advice) = match self.fetch(feed, &validators, first).await? {
+            Ok(fetched) => fetched,
+            Err(error) => return self.poll_failed(feed, state, error, now).await,
+        };
+
+        let mut next = FeedState {
+            address,
+            failures: 0,
+            failing_since: None,
+            last_error: None,
+            ..state.clone()
+        };
+        let mut news = News { baseline: first, ..News::default() };
+        let (mut reading, whole, spooled) = match fetched {
+            None => (self.nothing_new(feed, &state).await?, true, None),
+            Some((mut read, validators)) => {
+                let warnings = std::mem::take(&mut read.calendar.warnings);
+                news.warnings = self.not_warned(feed, warnings);
+                let whole = read.calendar.health.complete;
+                let (reading, spooled) = take_over(read, validators, &mut next);
+                (reading, whole, spooled)
+            }
+        };
+        let regular = fetch::next_poll_at(
+            now,
+            feed,
+            fetch::Outcome::Read { refresh: next.refresh, advice: &advice },
+            PollState::default(),
+        );
+
+        let user_agent = feed.user_agent.as_deref().unwrap_or(fetch::USER_AGENT);
+        let publisher = Publisher::of(&next.prodid);
+        let site = Site::of(self.fetcher.client(), feed, user_agent, publisher);
+        if let Some(site) = &site {
+            self.ask_statuses(site, feed, &mut reading, &mut next, now).await?;
+        }
+
+        // The common case: the feed says what it said before, and nothing waits to be confirmed.
+        let same = reading.unchanged.is_same() && reading.restated.is_empty();
+        if !news.baseline && same && state.recheck_at.is_none() {
+            if next != state {
+                let state = Some(&next);
+                let name = &feed.name;
+                let commit = PollCommit { feed: name, state, now, ..PollCommit::default() };
+                self.store.commit_poll(&commit).await?;
+            }
+            return Ok(Polled { next_poll_at: regular, result: Ok(news) });
+        }
+        news.events = Some(reading.unchanged.len());
+        // A first reading that was cut is no baseline, or the rest of the feed would be news; but
+        // what is cut in the same place every time is all there is.
+        let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
+
+        let zone = self.feed_zone(feed, &next);
+        let prints = match reading.complete {
+            true => reading.unchanged.clone().into_new(),
+            false => reading.unchanged.clone().into_both(),
+        };
+        let cx = diff::Context {
+            now,
+            zones: &self.zones,
+            zone: &zone,
+            settle: feed.settle,
+            confirm: feed.confirm,
+            baseline: news.baseline,
+        };
+        let outcome = self.compare(feed, reading, site.as_ref(), &cx).await?;
+        self.report(feed, &outcome.notes);
+        // What one feed tells, another need not: so they look and tell one after the other.
+        let _turn = self.telling.lock().await;
+        let view = FeedView {
+            name: &feed.name,
+            title: next.title.as_deref(),
+            zone: zone.clone(),
+            elsewhere: self.elsewhere(feed, &outcome.changes, &zone, now).await?,
+        };
+        let planned = plan::changes(&self.plan_context(now), &view, &outcome.changes);
+        let of_each =
+            planned.iter().map(|one| one.told.iter().map(|told| (one.to.clone(), told.clone())));
+        let told: Vec<(String, String)> = of_each.flatten().collect();
+        let outbox = self.address(planned);
+
+        let next_poll_at = outcome.recheck_at.map_or(regular, |at| regular.min(at.max(now)));
+        next.recheck_at = outcome.recheck_at;
+        next.next_poll_at = Some(next_poll_at);
+        next.baseline_at = state.baseline_at.or(baseline.then_some(now));
+        if !outcome.write.is_empty() || !outcome.forget.is_empty() {
+            next.changed_at = Some(now);
+        }
+        let bounded = |known: Known| {
+            let (starts, ends) = self.bounds(&known.seen, &zone);
+            (known, starts, ends)
+        };
+        let write: Vec<_> = outcome.write.into_iter().map(bounded).collect();
+        let commit = PollCommit {
+            feed: &feed.name,
+            state: Some(&next),
+            fingerprints: Some(&prints),
+            write: &write,
+            forget: &outcome.forget,
+            outbox: &outbox,
+            told: &told,
+            // What fell due since then is still to be looked for.
+            watermark: self.lock_agenda().done,
+            now,
+        };
+        match spooled {
+            None => self.store.commit_poll(&commit).await?,
+            Some(spooled) => {
+                let rows = spooled.read(publisher).map_err(StoreError::Spool)?;
+                let rows = rows.map(|row| row.map(bounded));
+                self.store.commit_first_poll(&commit, rows).await?;
+            }
+        }
+        self.lock_agenda().forget();
+        news.planned = outbox.len();
+        news.changes = outcome.changes;
+        Ok(Polled { next_poll_at, result: Ok(news) })
+    }
+
+    /// The reading of a feed that is the same as before.
+    async fn nothing_new(&self, feed: &Feed, state: &FeedState) -> Result<Reading, StoreError> {
+        let mut unchanged = Fingerprints::new(self.store.fingerprints(&feed.name).await?);
+        unchanged.meet_all();
+        let prodid = state.prodid.clone();
+        Ok(Reading { prodid, unchanged, complete: true, ..Reading::default() })
+    }
+
+    /// Asks the publisher's site which events are off.
+    async fn ask_statuses(
+        &self,
+        site: &Site<'_>,
+        feed: &Feed,
+        reading: &mut Reading,
+        next: &mut FeedState,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut events = self.store.soonest(&feed.name, now, MAX_STATUSES).await?;
+        events.extend(reading.events.iter().take(MAX_STATUSES as usize).map(|(e, _)| e.clone()));
+        reading.statuses = site.statuses(&events).await;
+        if let Some(statuses) = &reading.statuses {
+            let differs = |stem: &&String| statuses.get(*stem) != next.statuses.get(*stem);
+            let stems = statuses.keys().chain(next.statuses.keys());
+            reading.restated = stems.filter(differs).cloned().collect();
+            next.statuses.clone_from(statuses);
+        }
+        Ok(())
+    }
+
+    /// What changed; where only the site knows what that means, with its answers.
+    async fn compare(
+        &self,
+        feed: &Feed,
+        mut reading: Reading,
+        site: Option<&Site<'_>>,
+        cx: &diff::Context<'_>,
+    ) -> Result<diff::Outcome, StoreError> {
+        let glances = self.store.glances(&feed.name, cx.now).await?;
+        let (involved, rest) = diff::involved(&glances, &mut reading);
+        drop(glances);
+        let known = self.store.known(&feed.name, &involved).await?;
+        let Some(site) = site else { return Ok(diff::diff(known, &rest, reading, cx)) };
+        let outcome = diff::diff(known.clone(), &rest, reading.clone(), cx);
+        let start = |event: &Event| event.start.instant(cx.zones, cx.zone);
+        reading.answers = site.answers(&outcome.questions, start).await;
+        Ok(match reading.answers.is_empty() {
+            true => outcome,
+            false => diff::diff(known, &rest, reading, cx),
+        })
+    }
+
+    async fn poll_failed(
+        &self,
+        feed: &Feed,
+        state: FeedState,
+        error: FetchError,
+        now: Timestamp,
+    ) -> Result<Polled, StoreError> {
+        let outcome = fetch::Outcome::Failed(&error);
+        let failures = PollState { failures: state.failures }.after(outcome);
+        let next_poll_at = fetch::next_poll_at(now, feed, outcome, failures);
+        let next = FeedState {
+            failures: failures.failures,
+            failing_since: state.failing_since.or((failures.failures > 0).then_some(now)),
+            last_error: Some(error.to_string()),
+            next_poll_at: Some(next_poll_at),
+            ..state
+        };
+        let commit = PollCommit { feed: &feed.name, state: Some(&next), now, ..Default::default() };
+        self.store.commit_poll(&commit).await?;
+        Ok(Polled { next_poll_at, result: Err(error) })
+    }
+
+    /// Puts into the outbox what has fallen due: reminders, digests, and the welcome of watches and
+    /// digests never met before. Gives how many messages that made.
+    pub async fn tick(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let cx = self.plan_context(now);
+        let done = self.done().await?;
+        let after = self.fill_agenda(now).await?;
+
+        let mut due = self.pop_due(now);
+        let missed = due.len();
+        due.retain(|planned| planned.not_after > now);
+        if missed > due.len() {
+            warn!(dropped = missed - due.len(), "reminders dropped: their events had begun");
+        }
+        newest_lead_only(&mut due, now);
+
+        let mut sources = Vec::new();
+        let met = self.store.sources().await?;
+        for watch in &self.config.watches {
+            let source = format!("watch {}", watch.name);
+            if met.contains(&source) || !self.all_read(&watch.feeds).await? {
+                continue;
+            }
+            if watch.welcome {
+                let to = plan::welcome_reach(now);
+                due.extend(plan::welcome(&cx, watch, &self.upcoming(now, to).await?));
+            }
+            sources.push(source);
+        }
+        for digest in &self.config.digests {
+            let source = format!("digest {}", digest.name);
+            let watches = self.config.watches.iter().filter(|w| digest.watches.contains(&w.name));
+            let feeds: Vec<String> = watches.flat_map(|w| w.feeds.iter().cloned()).collect();
+            let first = !met.contains(&source);
+            if first && !self.all_read(&feeds).await? {
+                continue;
+            }
+            let at = match first {
+                true => digest.welcome.then_some(now),
+                false => plan::digest_due(digest, &self.config.timezone, after, now),
+            };
+            if let Some(at) = at {
+                let (_, _, window) = plan::digest_window(digest, &self.config.timezone, at);
+                let upcoming = self.upcoming(window.from, window.to).await?;
+                due.extend(plan::digest(&cx, digest, &upcoming, at));
+            }
+            if first {
+                sources.push(source);
+            }
+        }
+
+        let mut inserted = 0;
+        if !due.is_empty() || !sources.is_empty() || done.is_none() {
+            inserted = self.store.commit_due(&self.address(due), &sources, now).await?;
+        }
+        self.lock_agenda().done = Some(now);
+        Ok(inserted)
+    }
+
+    /// Sends what is due in the outbox, each endpoint's messages in order, all endpoints at once.
+    pub async fn deliver(&self, now: Timestamp) -> Result<Delivered, StoreError> {
+        let mut total = Delivered::default();
+        loop {
+            let (queues, sorted_out) = self.claim(now).await?;
+            total += sorted_out;
+            if queues.is_empty() && sorted_out == Delivered::default() {
+                return Ok(total);
+            }
+            let sending = queues.into_iter().map(|queue| self.send(queue, now));
+            for done in join_all(sending).await {
+                total += done?;
+            }
+        }
+    }
+
+    /// Takes what is due out of the outbox, for endpoints that nothing is being sent to: a queue
+    /// for each, to be [sent](Pipeline::send) beside the others. The second value counts what was
+    /// not worth sending.
+    pub async fn claim(&self, now: Timestamp) -> Result<(Vec<Queue>, Delivered), StoreError> {
+        let mut sorted_out = Delivered::default();
+        let claimed = self.store.claim_due(now, LEASE, CLAIM).await?;
+        let ready = self.prepare(claimed, now, &mut sorted_out).await?;
+        Ok((ready.into_values().map(Queue).collect(), sorted_out))
+    }
+
+    /// Sorts out what is no longer worth sending, and renders and keeps the rest.
+    async fn prepare(
+        &self,
+        claimed: Vec<Delivery>,
+        now: Timestamp,
+        total: &mut Delivered,
+    ) -> Result<BTreeMap<String, Vec<Delivery>>, StoreError> {
+        let mut ready: BTreeMap<String, Vec<Delivery>> = BTreeMap::new();
+        let mut rendered = Vec::new();
+        for mut delivery in claimed {
+            let end = if delivery.not_after <= now {
+                warn!(id = delivery.id, to = delivery.endpoint, "expired: too late to be of use");
+                Some(Settlement::Expired)
+            } else if !self.still_true(&delivery).await? {
+                info!(id = delivery.id, to = delivery.endpoint, "superseded: no longer true");
+                Some(Settlement::Superseded)
+            } else {
+                match self.render(&delivery, now) {
+                    Ok(payload) => {
+                        if delivery.payload.is_none() {
+                            rendered.push((delivery.id.clone(), payload.clone()));
+                        }
+                        delivery.payload = Some(payload);
+                        None
+                    }
+                    Err(reason) => {
+                        total.dead += 1;
+                        error!(id = delivery.id, to = delivery.endpoint, reason, "dead");
+                        Some(Settlement::Dead { reason })
+                    }
+                }
+            };
+            match end {
+                Some(end) => {
+                    total.skipped += usize::from(!matches!(end, Settlement::Dead { .. }));
+                    self.store.settle(&delivery, &end, now).await?;
+                }
+                None => ready.entry(delivery.endpoint.clone()).or_default().push(delivery),
+            }
+        }
+        self.store.freeze(&rendered).await?;
+        Ok(ready)
+    }
+
+    /// The exact message; rendered at the first attempt, the same ever after.
+    fn render(&self, delivery: &Delivery, now: Timestamp) -> Result<String, String> {
+        if let Some(payload) = &delivery.payload {
+            return Ok(payload.clone());
+        }
+        let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
+            return Err("the configuration no longer names this receiver".to_owned());
+        };
+        let context = context(delivery, &endpoint.address, now);
+        let render = || endpoint.notifier.render(&delivery.notification, &context);
+        std::panic::catch_unwind(AssertUnwindSafe(render))
+            .map(|payload| payload.0)
+            .map_err(|_| "beadle failed to write the message; this is a bug".to_owned())
+    }
+
+    /// Whether a reminder's event still begins when the reminder says.
+    async fn still_true(&self, delivery: &Delivery) -> Result<bool, StoreError> {
+        let (Kind::Reminder { .. }, [item]) =
+            (&delivery.notification.kind, delivery.notification.items.as_slice())
+        else {
+            return Ok(true);
+        };
+        let to = item.start.saturating_add(SignedDuration::from_secs(1)).unwrap_or(item.start);
+        let now = self.upcoming(item.start, to).await?;
+        Ok(now.iter().any(|one| {
+            one.feed == item.feed
+                && one.key == item.key
+                && one.occurrence.start == item.start
+                && one.occurrence.event.status.is_on()
+        }))
+    }
+
+    /// One endpoint's messages, one after the other.
+    pub async fn send(&self, queue: Queue, now: Timestamp) -> Result<Delivered, StoreError> {
+        let started = tokio::time::Instant::now();
+        let mut done = Delivered::default();
+        // Until when the endpoint is left alone, and why.
+        let mut closed: Option<(Timestamp, String)> = None;
+        let mut failures = 0;
+        for delivery in queue.0 {
+            if closed.is_none() && started.elapsed() > QUEUE {
+                let now = now.saturating_add(started.elapsed()).unwrap_or(now);
+                closed = Some((now, "waits for its turn".to_owned()));
+            }
+            let end = match &closed {
+                Some((until, reason)) => {
+                    Settlement::PutOff { until: *until, reason: reason.clone() }
+                }
+                None => {
+                    let result = self.attempt(&delivery, now).await;
+                    let now = now.saturating_add(started.elapsed()).unwrap_or(now);
+                    let (end, close) = self.conclude(&delivery, result, now).await?;
+                    if let Settlement::PutOff { until, reason } = &end {
+                        failures += 1;
+                        if close || failures == PATIENCE {
+                            closed = Some((*until, reason.clone()));
+                        }
+                    } else {
+                        failures = 0;
+                    }
+                    end
+                }
+            };
+            match &end {
+                Settlement::Sent { .. } => done.sent += 1,
+                Settlement::PutOff { .. } => done.put_off += 1,
+                _ => done.dead += 1,
+            }
+            let now = now.saturating_add(started.elapsed()).unwrap_or(now);
+            self.store.settle(&delivery, &end, now).await?;
+        }
+        Ok(done)
+    }
+
+    async fn attempt(&self, delivery: &Delivery, now: Timestamp) -> Result<String, NotifyError> {
+        let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
+            let reason = "the configuration no longer names this receiver".to_owned();
+            return Err(NotifyError::Permanent { reason });
+        };
+        let context = context(delivery, &endpoint.address, now);
+        let payload = Payload(delivery.payload.clone().unwrap_or_default());
+        let send = AssertUnwindSafe(endpoint.notifier.send(&payload, &context));
+        match send.catch_unwind().await {
+            Ok(result) => result.map(|receipt| receipt.remote_id),
+            Err(_) => Err(NotifyError::Permanent {
+                reason: "beadle failed while sending; this is a bug".to_owned(),
+            }),
+        }
+    }
+
+    /// What an attempt's result means for the delivery, and whether its endpoint asks to be left
+    /// alone.
+    async fn conclude(
+        &self,
+        delivery: &Delivery,
+        result: Result<String, NotifyError>,
+        now: Timestamp,
+    ) -> Result<(Settlement, bool), StoreError> {
+        let (id, to) = (&delivery.id, &delivery.endpoint);
+        let error = match result {
+            Ok(remote_id) => {
+                info!(id, to, remote_id, "sent");
+                return Ok((Settlement::Sent { remote_id }, false));
+            }
+            Err(error) => error,
+        };
+        let reason = error.to_string();
+        let after = match error {
+            NotifyError::Permanent { .. } => {
+                error!(id, to, reason, "dead");
+                return Ok((Settlement::Dead { reason }, false));
+            }
+            NotifyError::ReceiverGone { for_good, .. } => {
+                let until = match for_good {
+                    true => Timestamp::MAX,
+                    false => now.saturating_add(PARK).unwrap_or(now),
+                };
+                if self.store.park(to, &reason, until, now).await? {
+                    error!(to, reason, "parked: takes no messages until someone mends it");
+                }
+                // The parking alone holds it back, so that with its end the message goes out.
+                return Ok((Settlement::PutOff { until: now, reason }, true));
+            }
+            NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
+        };
+        if delivery.attempts >= retry::MAX_ATTEMPTS {
+            error!(id, to, reason, "dead: given up after {} attempts", delivery.attempts);
+            return Ok((Settlement::Dead { reason }, false));
+        }
+        let until = retry::next_attempt(now, delivery.attempts, after, id);
+        warn!(id, to, reason, %until, "put off");
+        Ok((Settlement::PutOff { until, reason }, after.is_some()))
+    }
+
+    /// When [`Pipeline::tick`] or [`Pipeline::deliver`] has something to do next.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        self.fill_agenda(now).await?;
+        let digests = self.config.digests.iter();
+        let digests = digests.map(|digest| digest.every.next(now, &self.config.timezone));
+        let agenda = {
+            let agenda = self.lock_agenda();
+            agenda.queue.last().map(|planned| planned.due_at).or(agenda.until)
+        };
+        let attempt = self.store.next_attempt().await?;
+        Ok(digests.chain(agenda).chain(attempt).min().unwrap_or(Timestamp::MAX))
+    }
+
+    /// The occurrences of all feeds in `[from, to)`, in order.
+    pub async fn upcoming(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<Upcoming>, StoreError> {
+        let mut feeds: BTreeMap<String, Vec<(EventKey, Event)>> = BTreeMap::new();
+        for (feed, key, event) in self.store.events_between(from, to).await? {
+            feeds.entry(feed).or_default().push((key, event));
+        }
+        let mut upcoming = Vec::new();
+        for (name, events) in feeds {
+            let Some(feed) = self.config.feeds.get(&name) else { continue };
+            let state = self.store.feed(&name).await?;
+            let zone = self.feed_zone(feed, &state);
+            upcoming.extend(occurrences(
+                &name,
+                state.title.as_deref(),
+                &events,
+                Window { from, to },
+                &self.zones,
+                &zone,
+            ));
+        }
+        Ok(plan::merge(upcoming))
+    }
+
+    /// What other feeds have of the events that changed.
+    async fn elsewhere(
+        &self,
+        feed: &Feed,
+        changes: &[Change],
+        zone: &TimeZone,
+        now: Timestamp,
+    ) -> Result<Elsewhere, StoreError> {
+        let starts = changes.iter().map(|change| change.after.start.instant(&self.zones, zone));
+        let (Some(first), Some(last)) = (starts.clone().min(), starts.max()) else {
+            return Ok(Elsewhere::default());
+        };
+        if self.config.feeds.len() < 2 {
+            return Ok(Elsewhere::default());
+        }
+        let to = last.saturating_add(SignedDuration::from_secs(1)).unwrap_or(last);
+        let others = self.upcoming(first, to).await?;
+        let new = self.store.untold_between(first, to).await?;
+        let mut elsewhere = Elsewhere::default();
+        for one in others.into_iter().filter(|one| one.feed != feed.name) {
+            let (id, occurrence) = ((one.feed, one.key), one.occurrence);
+            let list = match new.contains(&id) {
+                true => &mut elsewhere.untold,
+                false => &mut elsewhere.events,
+            };
+            list.push((id.0, occurrence.event, occurrence.start));
+        }
+        let since = now.saturating_sub(TOLD_ELSEWHERE).unwrap_or(now);
+        elsewhere.told = self.store.told_since(&feed.name, since).await?;
+        Ok(elsewhere)
+    }
+
+    /// Asks for the feed and reads what is new in it; none where the server says that nothing is.
+    async fn fetch(
+        &self,
+        feed: &Feed,
+        validators: &Validators,
+        first: bool,
+    ) -> Result<Result<(Option<(Read, Validators)>, Advice), FetchError>, StoreError> {
+        let mut unchanged = Fingerprints::new(self.store.fingerprints(&feed.name).await?);
+        if feed.also.is_empty() {
+            return self.fetch_part(feed, validators, unchanged, None, first).await;
+        }
+        // Of a calendar in parts, one that has not changed must be read all the same, to know what
+        // is in it.
+        let mut whole: Option<(Read, Advice)> = None;
+        for part in feed.parts() {
+            let none = Validators::default();
+            let before = Some(unchanged.clone());
+            match self.fetch_part(&part, &none, unchanged, before, false).await? {
+                Ok((Some((mut read, _)), advice)) => {
+                    unchanged = std::mem::take(&mut read.unchanged);
+                    whole = Some(match whole {
+                        None => (read, advice),
+                        Some((all, advice)) => (all.and(read), advice),
+                    });
+                }
+                Ok((None, _)) => unchanged = Fingerprints::default(),
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        let (read, advice) = whole.unwrap_or_default();
+        Ok(Ok((Some((Read { unchanged, ..read }, Validators::default())), advice)))
+    }
+
+    /// `before` is `unchanged` once more, where it cannot be had from the store.
+    async fn fetch_part(
+        &self,
+        feed: &Feed,
+        validators: &Validators,
+        mut unchanged: Fingerprints,
+        before: Option<Fingerprints>,
+        first: bool,
+    ) -> Result<Result<(Option<(Read, Validators)>, Advice), FetchError>, StoreError> {
+        let mut validators = validators.clone();
+        // What stands at the end of a feed can bear on how all of it is read; then it is read twice.
+        let mut second = false;
+        loop {
+            let (body, charset, new, advice) = match self.fetcher.fetch(feed, &validators).await {
+                Ok(Fetched::NotModified { advice }) => return Ok(Ok((None, advice))),
+                Ok(Fetched::Body { body, charset, validators, advice, .. }) => {
+                    (body, charset, validators, advice)
+                }
+                Err(error) => return Ok(Err(error)),
+            };
+            let read = match self.read(feed, *body, charset.as_deref(), unchanged, first).await? {
+                Ok(read) => read,
+                Err(error) => return Ok(Err(error)),
+            };
+            let again = lock(&self.preambles).get(&address(feed)).is_some_and(|one| one.is_new);
+            if second || !again {
+                return Ok(Ok((Some((read, new)), advice)));
+            }
+            validators = Validators::default();
+            second = true;
+            unchanged = match &before {
+                Some(before) => before.clone(),
+                None => Fingerprints::new(self.store.fingerprints(&feed.name).await?),
+            };
+        }
+    }
+
+    /// Reads a body as it arrives; only slices not known are parsed.
+    async fn read(
+        &self,
+        feed: &Feed,
+        mut body: Body,
+        charset: Option<&str>,
+        mut unchanged: Fingerprints,
+        first: bool,
+    ) -> Result<Result<Read, FetchError>, StoreError> {
+        let options = ReadOptions {
+            zones: &self.zones,
+            feed_zone: feed.timezone.as_ref(),
+            audience_zone: &self.config.timezone,
+            charset,
+        };
+        let preamble = lock(&self.preambles).get(&address(feed)).map(|one| one.preamble.clone());
+        let mut events: Vec<(Event, u128)> = Vec::new();
+        let mut spool: Option<Spool> = None;
+        let mut reader = parse::Reader::new(&options, preamble, |print| unchanged.meet(print));
+        loop {
+            let piece = match body.chunk().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(error) => return Ok(Err(error)),
+            };
+            reader.push(&piece, &mut |event, print| events.push((event, print)));
+            if first && events.len() > SPOOL_FROM {
+                self.spool(&mut spool, &mut events)?;
+            }
+        }
+        let summary = reader.finish(&mut |event, print| events.push((event, print)));
+        if spool.is_some() {
+            self.spool(&mut spool, &mut events)?;
+        }
+        let mut preambles = lock(&self.preambles);
+        match summary.again {
+            Some(preamble) => {
+                preambles.insert(address(feed), Remembered { preamble, is_new: true });
+            }
+            None => {
+                preambles.entry(address(feed)).and_modify(|one| one.is_new = false);
+            }
+        }
+        drop(preambles);
+        let amendments = summary.amendments;
+        let mut kept: Vec<Option<(Event, u128)>> = events.into_iter().map(Some).collect();
+        let mut unsure: HashSet<u128> = summary.unread.into_iter().collect();
+        for amendment in &amendments {
+            match kept.get_mut(amendment.index).and_then(Option::take) {
+                Some((event, print)) => {
+                    unsure.insert(print);
+                    kept[amendment.index] = amendment.apply(event).map(|event| (event, print));
+                }
+                // On disk: all slices of a first reading are given out.
+                None => unsure.extend(unchanged.nth(amendment.index)),
+            }
+        }
+        unchanged.forget(&unsure);
+        Ok(Ok(Read {
+            calendar: summary.calendar,
+            events: kept.into_iter().flatten().collect(),
+            spool,
+            amendments,
+            unchanged,
+            present: summary.present_uids.into_iter().collect(),
+        }))
+    }
+
+    /// Moves events from memory to disk.
+    fn spool(
+        &self,
+        spool: &mut Option<Spool>,
+        events: &mut Vec<(Event, u128)>,
+    ) -> Result<(), StoreError> {
+        let opened = match spool.take() {
+            Some(spool) => Ok(spool),
+            None => Spool::new(&self.config.state),
+        };
+        let mut opened = opened.map_err(StoreError::Spool)?;
+        for (event, print) in events.drain(..) {
+            opened.push(&event, print).map_err(StoreError::Spool)?;
+        }
+        *spool = Some(opened);
+        Ok(())
+    }
+
+    /// The zone of floating times: as configured, else as the feed says, else the audience's.
+    fn feed_zone(&self, feed: &Feed, state: &FeedState) -> TimeZone {
+        let own = || state.timezone.as_deref().and_then(|name| self.zones.get(name));
+        feed.timezone.clone().or_else(own).unwrap_or_else(|| self.config.timezone.clone())
+    }
+
+    /// The first and last instant an event is of interest; an override also on the day it replaces.
+    fn bounds(&self, event: &Event, zone: &TimeZone) -> (Timestamp, Timestamp) {
+        let (starts, ends) = recur::bounds(event, &self.zones, zone);
+        match &event.recurrence_id {
+            Some(id) => {
+                let id = id.instant(&self.zones, zone);
+                (starts.min(id), ends.max(id))
+            }
+            None => (starts, ends),
+        }
+    }
+
+    fn plan_context(&self, now: Timestamp) -> plan::Context<'_> {
+        plan::Context {
+            watches: &self.config.watches,
+            digests: &self.config.digests,
+            zones: &self.zones,
+            timezone: &self.config.timezone,
+            now,
+        }
+    }
+
+    /// One outbox row for each address of each receiver.
+    fn address(&self, planned: Vec<Planned>) -> Vec<NewDelivery> {
+        let mut rows = Vec::new();
+        for planned in planned {
+            for endpoint in self.registry.endpoints(&planned.to) {
+                rows.push(NewDelivery {
+                    id: delivery_id(&endpoint, &planned.dedup),
+                    endpoint,
+                    notification: planned.notification.clone(),
+                    due_at: planned.due_at,
+                    not_after: planned.not_after,
+                });
+            }
+        }
+        rows
+    }
+
+    /// Whether all feeds have been read once; those that cannot be read are not waited for.
+    async fn all_read(&self, feeds: &[String]) -> Result<bool, StoreError> {
+        for name in feeds {
+            let state = self.store.feed(name).await?;
+            if state.baseline_at.is_none() && state.failures < PATIENCE {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Up to when everything that fell due is in the outbox; none on the first start.
+    async fn done(&self) -> Result<Option<Timestamp>, StoreError> {
+        let done = self.lock_agenda().done;
+        match done {
+            Some(_) => Ok(done),
+            None => self.store.watermark().await,
+        }
+    }
+
+    /// Makes the agenda anew where it must be; gives the time after which things are yet to fall
+    /// due. That is never in the future, even if a clock that went wrong has said so.
+    async fn fill_agenda(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let after = self.done().await?.unwrap_or(now).min(now);
+        let edition = {
+            let agenda = self.lock_agenda();
+            if agenda.until.is_some_and(|until| until > now) {
+                return Ok(after);
+            }
+            agenda.edition
+        };
+        let until = now.saturating_add(AGENDA_AHEAD).unwrap_or(now);
+        let reach = plan::reminder_reach(&self.config.watches, until);
+        let upcoming = self.upcoming(after, reach).await?;
+        let mut queue = plan::reminders(&self.plan_context(now), &upcoming, after, until);
+        queue.reverse();
+        debug!(reminders = queue.len(), %until, "agenda made");
+        self.lock_agenda().fill(edition, until, queue);
+        Ok(after)
+    }
+
+    fn pop_due(&self, now: Timestamp) -> Vec<Planned> {
+        let mut agenda = self.lock_agenda();
+        let first = agenda.queue.partition_point(|planned| planned.due_at > now);
+        let mut due = agenda.queue.split_off(first);
+        due.reverse();
+        due
+    }
+
+    fn lock_agenda(&self) -> MutexGuard<'_, Agenda> {
+        lock(&self.agenda)
+    }
+
+    /// Those of the warnings that the last reading did not give.
+    fn not_warned(&self, feed: &Feed, mut warnings: Vec<Warning>) -> Vec<Warning> {
+        let before = lock(&self.warned).insert(feed.name.clone(), warnings.clone());
+        let before = before.unwrap_or_default();
+        warnings.retain(|warning| !before.contains(warning));
+        warnings
+    }
+
+    /// Tells the operator what was found about a feed as a whole.
+    fn report(&self, feed: &Feed, notes: &[Note]) {
+        let feed_name = feed.name.as_str();
+        let before = lock(&self.reported).insert(feed.name.clone(), notes.to_vec());
+        let before = before.unwrap_or_default();
+        // What is so at every poll is said once.
+        for note in notes.iter().filter(|note| !before.contains(note)) {
+            match note {
+                Note::CategoriesRenamed { from, to, events } => {
+                    info!(feed = feed_name, events, "category {from:?} is now {to:?}");
+                    let named = |name: &String| {
+                        let watches = self.config.watches.iter();
+                        let bears = watches.filter(|w| w.feeds.contains(&feed.name)).filter(|w| {
+                            w.matcher.categories.iter().any(|c| c.eq_ignore_ascii_case(name))
+                        });
+                        bears.map(|w| w.name.clone()).collect::<Vec<_>>()
+                    };
+                    for name in from {
+                        for watch in named(name) {
+                            warn!(
+                                feed = feed_name,
+                                watch,
+                                "the watched category {name:?} was renamed to {to:?}; the watch no longer matches: change it in the configuration"
+                            );
+                        }
+                    }
+                }
+                Note::MassLoss { missing, listed } => warn!(
+                    feed = feed_name,
+                    "{missing} of {listed} upcoming events are gone at once: held back for {} hours",
+                    diff::MASS_LOSS_CONFIRM.as_hours()
+                ),
+                Note::UidsChurn { events } => warn!(
+                    feed = feed_name,
+                    "{events} events have new UIDs but are otherwise the same: the publisher makes new UIDs on every fetch; events are told apart by content"
+                ),
+            }
+        }
+    }
+}
+
+/// Puts what a body says of the whole feed into its state, and the rest into a reading.
+fn take_over(
+    read: Read,
+    validators: Validators,
+    next: &mut FeedState,
+) -> (Reading, Option<Spooled>) {
+    let Read { calendar, events, spool, amendments, unchanged, present } = read;
+    // Half an answer proves nothing about the other half, and the head of the calendar may be there.
+    let whole = calendar.health.complete;
+    let keep = |before: Option<String>| before.filter(|_| !whole);
+    next.prodid = calendar.prodid;
+    next.title = calendar.name.or(keep(next.title.take()));
+    next.timezone = calendar.timezone.or(keep(next.timezone.take()));
+    next.refresh = calendar.refresh.or(next.refresh.filter(|_| !whole));
+    // A body is asked for again until all of it could be read.
+    let complete = whole && calendar.health.unreadable == 0;
+    let all_read = complete && present.is_empty();
+    next.etag = validators.etag.filter(|_| all_read);
+    next.last_modified = validators.last_modified.filter(|_| all_read);
+    let prodid = next.prodid.clone();
+    let reading = Reading { prodid, complete, events, unchanged, present, ..Reading::default() };
+    (reading, spool.map(|spool| Spooled { spool, amendments }))
+}
+
+/// What a panic left behind is thrown away with the task, not with the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names a feed's address without giving it away.
+fn address(feed: &Feed) -> String {
+    let text = |url: &FeedUrl| match url {
+        FeedUrl::Http(url) => url.as_str().to_owned(),
+        FeedUrl::File(path) => path.display().to_string(),
+    };
+    let all: Vec<String> = std::iter::once(&feed.url).chain(&feed.also).map(text).collect();
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.join("\n").as_bytes()))
+}
+
+fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContext {
+    DeliveryContext {
+        dedup_key: delivery.id.clone(),
+        planned_at: delivery.planned_at,
+        due_at: delivery.due_at,
+        now,
+        address: address.to_owned(),
+    }
+}
+
+/// After a pause, of several reminders missed for one event only the last is of use.
+fn newest_lead_only(due: &mut Vec<Planned>, now: Timestamp) {
+    let late =
+        |planned: &Planned| now.duration_since(planned.due_at) > SignedDuration::from_mins(1);
+    let mut newest: HashMap<(String, String), Timestamp> = HashMap::new();
+    let event = |planned: &Planned| {
+        let item = planned.notification.items.first()?;
+        Some((planned.to.clone(), format!("{}|{}|{}", item.feed, item.key, item.start)))
+    };
+    for planned in due.iter() {
+        if let Some(event) = event(planned) {
+            let at = newest.entry(event).or_insert(planned.due_at);
+            *at = planned.due_at.max(*at);
+        }
+    }
+    due.retain(|planned| {
+        !late(planned) || event(planned).is_none_or(|event| newest[&event] == planned.due_at)
+    });
+}
+
+/// The occurrences of one feed's events in a window, each with the key of the event it belongs to.
+pub fn occurrences(
+    feed: &str,
+    title: Option<&str>,
+    events: &[(EventKey, Event)],
+    window: Window,
+    zones: &Zones,
+    zone: &TimeZone,
+) -> Vec<Upcoming> {
+    let id = |event: &Event| event.recurrence_id.as_ref().map(|id| id.local());
+    let keys: HashMap<_, _> =
+        events.iter().map(|(key, event)| ((event.uid.clone(), id(event)), key)).collect();
+    let all: Vec<Event> = events.iter().map(|(_, event)| event.clone()).collect();
+    let expansion = recur::expand(&all, window, zones, zone);
+    for warning in &expansion.warnings {
+        warn!(feed, "{warning}");
+    }
+    let keyed = expansion.occurrences.into_iter().filter_map(|occurrence| {
+        let event = &occurrence.event;
+        let key = keys
+            .get(&(event.uid.clone(), id(event)))
+            .or_else(|| keys.get(&(event.uid.clone(), None)))?;
+        Some(Upcoming {
+            feed: feed.to_owned(),
+            feed_title: title.map(str::to_owned),
+            key: (*key).clone(),
+            occurrence,
+            same: String::new(),
+        })
+    });
+    keyed.collect()
+}
+
+/// The events of a calendar, with the keys they would have at first sight.
+pub fn keyed(calendar: &Calendar) -> Vec<(EventKey, Event)> {
+    let key = |event: &Event| crate::calendar::identity::key(event, false);
+    calendar.events.iter().map(|event| (key(event), event.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agenda_made_of_events_that_changed_meanwhile_is_made_again() {
+        let mut agenda = Agenda::default();
+        let edition = agenda.edition;
+        agenda.fill(edition, Timestamp::UNIX_EPOCH, Vec::new());
+        assert_eq!(agenda.until, Some(Timestamp::UNIX_EPOCH));
+        agenda.forget();
+        agenda.fill(edition, Timestamp::UNIX_EPOCH, Vec::new());
+        assert_eq!(agenda.until, None);
+    }
+}

@@ -1,0 +1,1144 @@
+//! The pipeline from a feed to Discord and mail, with nothing pretended but the time and the other
+//! side.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beadle::fetch::FetchErrorKind;
+use beadle::notify::{
+    BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt,
+};
+use beadle::plan::{Kind, Notification};
+use beadle::store::{Access, DeliveryState, Happening, Store, StoreError};
+use jiff::SignedDuration;
+use support::discord::Answer;
+use support::feed::FeedStandIn;
+use support::world::*;
+
+/// `world`'s first poll, which tells nothing.
+async fn baseline(world: &World, events: &[String], now: &str) {
+    world.feed(calendar(events));
+    let pipeline = world.open(now).await;
+    round(&pipeline, now).await;
+    assert_eq!(world.posts(), [""; 0], "a first reading tells nothing");
+}
+
+// ---- what is told ------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn the_first_reading_is_a_baseline() {
+    let mut world = World::new();
+    world.edit("remind =", "welcome = true\nremind =");
+    let events: Vec<String> =
+        (0..40).map(|n| event(&format!("e{n}"), &format!("Talk {n}"), "20260310T100000")).collect();
+    world.feed(calendar(&events));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    for now in ["2026-03-05T09:00", "2026-03-05T09:15", "2026-03-05T09:30"] {
+        round(&pipeline, now).await;
+    }
+    let posts = world.posts();
+    assert_eq!(posts.len(), 1, "one welcome, and no more: {posts:?}");
+    drop(pipeline);
+    let pipeline = world.open("2026-03-06T09:00").await;
+    round(&pipeline, "2026-03-06T09:00").await;
+    assert_eq!(world.posts().len(), 1, "no second welcome after a restart");
+}
+
+#[tokio::test]
+async fn a_first_reading_that_is_cut_is_no_baseline() {
+    let world = World::new();
+    let events: Vec<String> =
+        (0..5).map(|n| event(&format!("e{n}"), &format!("Talk {n}"), "20260310T100000")).collect();
+    let whole = calendar(&events);
+    world.feed(&whole[..whole.len() / 2]);
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    world.feed(whole);
+    round(&pipeline, "2026-03-05T09:15").await;
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(world.posts(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_first_reading_may_be_larger_than_memory_should_hold() {
+    let world = World::new();
+    let mut events: Vec<String> = (0..3000)
+        .map(|n| event(&format!("e{n}"), &format!("Talk {n}"), "20260310T100000"))
+        .collect();
+    // Twice in the feed: the newer one counts.
+    events.push(event_with("e7", "Talk seven", "20260310T110000", "SEQUENCE:3\r\n"));
+    baseline(&world, &events, "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    assert_eq!(pipeline.store.event_counts("site").await.unwrap().0, 3000);
+    let seven = pipeline.upcoming(at("2026-03-10T11:00"), at("2026-03-10T11:01")).await.unwrap();
+    assert_eq!(seven.len(), 1);
+    assert_eq!(seven[0].occurrence.event.summary, "Talk seven");
+    round(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts(), [""; 0]);
+
+    events[2999] = event("e2999", "Talk 2999, in another room", "20260310T100000");
+    world.feed(calendar(&events));
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(world.posts(), ["New title: Talk 2999, in another room"]);
+}
+
+#[tokio::test]
+async fn a_calendar_in_parts_is_one_calendar() {
+    let mut world = World::new();
+    world.edit("url = \"feed.ics\"", "url = \"feed.ics\"\nalso = [\"part.ics\"]");
+    let part = |events: &[String]| {
+        write_feed(&world.path("part.ics"), calendar(events).as_bytes());
+    };
+    let talk =
+        |name: &str, title: &str, more: &str| event_with(name, title, "20260310T100000", more);
+    part(&[talk("both", "In both", ""), talk("far", "Far", "")]);
+    baseline(&world, &[talk("both", "In both", "")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    assert_eq!(pipeline.store.event_counts("site").await.unwrap().0, 2);
+
+    // New in both; changed in one first, whose text is the newer one.
+    world.feed(calendar(&[talk("both", "In both", ""), talk("new", "New talk", "")]));
+    part(&[
+        talk("both", "In both parts", "SEQUENCE:1\r\n"),
+        talk("far", "Far", ""),
+        talk("new", "New talk", ""),
+    ]);
+    round(&pipeline, "2026-03-05T09:15").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts, ["New title: In both parts", "New: New talk"]);
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(world.posts().len(), 2, "{:?}", world.posts());
+
+    // A part that cannot be read takes nothing away.
+    std::fs::write(world.path("part.ics"), "<html>").unwrap();
+    for now in ["2026-03-05T10:00", "2026-03-05T11:00", "2026-03-05T12:00"] {
+        poll(&pipeline, now).await.result.unwrap_err();
+    }
+    assert_eq!(world.posts().len(), 2, "{:?}", world.posts());
+}
+
+#[tokio::test]
+async fn a_zone_named_at_the_end_of_a_feed_holds_for_all_of_it() {
+    let world = World::new();
+    let floating = event("a", "Talk", "20260310T100000").replace(";TZID=America/New_York", "");
+    let feed = |title: &str| {
+        let text = calendar(&[floating.replace("SUMMARY:Talk", &format!("SUMMARY:{title}"))]);
+        text.replace("END:VCALENDAR", "X-WR-TIMEZONE:Europe/Lisbon\r\nEND:VCALENDAR")
+    };
+    world.feed(feed("Talk"));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    let found = pipeline.upcoming(at("2026-03-10T06:00"), at("2026-03-10T06:01")).await.unwrap();
+    assert_eq!(found.len(), 1, "10:00 in Lisbon");
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T09:15").await;
+    round(&pipeline, "2026-03-05T09:15").await;
+    world.feed(feed("Talk with a title"));
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(world.posts(), ["New title: Talk with a title"]);
+}
+
+#[tokio::test]
+async fn a_new_event_is_told_once() {
+    let world = World::new();
+    let first = event("a", "First talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&first), "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[first, event("b", "Second talk", "20260311T100000")]));
+    for now in ["2026-03-05T09:15", "2026-03-05T09:30", "2026-03-05T09:45"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts(), ["New: Second talk"]);
+    let body = &world.discord.messages()[0].body;
+    assert_eq!(body["nonce"].as_str().unwrap().len(), 25);
+    assert_eq!(body["enforce_nonce"], true);
+    assert_eq!(body["allowed_mentions"]["parse"], serde_json::json!([]));
+    let sent = rows(&pipeline, DeliveryState::Sent).await;
+    assert_eq!(sent[0].remote_id.as_deref(), Some(world.discord.messages()[0].id.as_str()));
+}
+
+#[tokio::test]
+async fn a_change_is_told_when_it_has_settled() {
+    let mut world = World::new();
+    world.edit("settle = \"0s\"", "settle = \"5m\"");
+    let first = event("a", "First talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&first), "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+
+    // Edited twice, and one slip of the hand that is taken back.
+    let feed = |title: &str| calendar(&[event("a", title, "20260310T100000")]);
+    world.feed(feed("Firts talk"));
+    let polled = poll(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(polled.next_poll_at, at("2026-03-05T09:20"), "looked at again, soon");
+    world.feed(feed("The first talk"));
+    round(&pipeline, "2026-03-05T09:20").await;
+    assert_eq!(world.posts(), [""; 0]);
+    round(&pipeline, "2026-03-05T09:25").await;
+    assert_eq!(world.posts().len(), 1, "{:?}", world.posts());
+
+    world.feed(feed("First talk"));
+    round(&pipeline, "2026-03-05T10:00").await;
+    world.feed(feed("The first talk"));
+    round(&pipeline, "2026-03-05T10:05").await;
+    round(&pipeline, "2026-03-05T10:20").await;
+    assert_eq!(world.posts().len(), 1, "what was taken back is not told: {:?}", world.posts());
+}
+
+#[tokio::test]
+async fn an_event_that_moves_keeps_its_name_and_loses_its_old_reminders() {
+    let world = World::new();
+    let talk = |start: &str, uid: &str| {
+        event_with(uid, "The talk", start, "URL:https://events.example.edu/event/the-talk/\r\n")
+    };
+    baseline(
+        &world,
+        &[talk("20260310T100000", "77-1773151200-1773154800@events.example.edu")],
+        "2026-03-05T09:00",
+    )
+    .await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[talk("20260312T140000", "77-1773338400-1773342000@events.example.edu")]));
+    round(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts(), ["Rescheduled: The talk"]);
+
+    // The leads of the old time, then those of the new one.
+    for now in ["2026-03-09T10:00", "2026-03-10T09:00", "2026-03-10T09:45"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts().len(), 1, "{:?}", world.posts());
+    for now in ["2026-03-11T14:00", "2026-03-12T13:00", "2026-03-12T13:45"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts()[1..], ["Reminder: The talk"; 3]);
+}
+
+#[tokio::test]
+async fn a_move_found_after_a_reminder_fell_due_takes_it_back() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-09T09:00").await;
+    world.discord.script([Answer::html(503)]);
+    deliver(&pipeline, "2026-03-09T10:00").await;
+    world.feed(calendar(&[event("a", "The talk", "20260312T140000")]));
+    round(&pipeline, "2026-03-09T10:05").await;
+    assert_eq!(world.posts(), ["Rescheduled: The talk"]);
+    assert_eq!(rows(&pipeline, DeliveryState::Superseded).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_or_gone_is_not_reminded_of() {
+    let world = World::new();
+    let off = |more: &str| event_with("a", "Talk A", "20260310T100000", more);
+    let other = event("z", "Talk Z", "20260320T100000");
+    let gone = event("b", "Talk B", "20260310T100000");
+    baseline(&world, &[off(""), gone, other.clone()], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[off("STATUS:CANCELLED\r\n"), other]));
+    round(&pipeline, "2026-03-05T09:15").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts.len(), 2, "{posts:?}");
+    assert!(posts[0].starts_with("Cancel"), "{posts:?}");
+    for now in ["2026-03-09T10:00", "2026-03-10T09:00", "2026-03-10T09:45", "2026-03-10T10:00"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts().len(), 2, "{:?}", world.posts());
+}
+
+#[tokio::test]
+async fn news_of_an_event_moved_into_the_past_is_still_news() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[event("a", "The talk", "20260304T100000")]));
+    round(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts(), ["Rescheduled: The talk"]);
+}
+
+#[tokio::test]
+async fn six_changes_at_once_are_one_message() {
+    let world = World::new();
+    baseline(&world, &[], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let events: Vec<String> =
+        (0..6).map(|n| event(&format!("e{n}"), &format!("Talk {n}"), "20260310T100000")).collect();
+    world.feed(calendar(&events));
+    round(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts().len(), 1, "{:?}", world.posts());
+    let text = world.discord.messages()[0].body.to_string();
+    for n in 0..6 {
+        assert!(text.contains(&format!("Talk {n}")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_stands_in_two_feeds_is_told_once() {
+    let mut world = World::new();
+    world.edit(
+        "[[watch]]",
+        "[feed.other]\nurl = \"other.ics\"\nsettle = \"0s\"\nconfirm = \"0s\"\n[[watch]]",
+    );
+    world.edit("[\"site\"]", "[\"site\", \"other\"]");
+    let other = |text: String| write_feed(&world.path("other.ics"), text.as_bytes());
+    let talk = |uid: &str, title: &str, start: &str| event(uid, title, start);
+    other(calendar(&[]));
+    baseline(&world, &[], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+
+    // Another UID, another spelling; and two events of one name at one time, which are two.
+    let twins = ["l1", "l2"].map(|uid| talk(uid, "Lab tour", "20260310T100000"));
+    world.feed(calendar(&[&[talk("a", "The Talk", "20260310T100000")], &twins[..]].concat()));
+    other(calendar(&[talk("x", "The talk", "20260310T100000")]));
+    round(&pipeline, "2026-03-05T09:15").await;
+    round(&pipeline, "2026-03-05T09:30").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts.len(), 3, "{posts:?}");
+    assert!(posts[0].to_lowercase() == "new: the talk", "{posts:?}");
+
+    // Moved in both, first in one: the second hears no more of it.
+    world.feed(calendar(&[&[talk("a", "The Talk", "20260311T100000")], &twins[..]].concat()));
+    round(&pipeline, "2026-03-05T10:00").await;
+    other(calendar(&[talk("x", "The talk", "20260311T100000")]));
+    round(&pipeline, "2026-03-05T11:00").await;
+    assert_eq!(world.posts()[3..].len(), 1, "{:?}", world.posts());
+
+    // Reminded of once, the two tours twice.
+    for now in ["2026-03-09T10:00", "2026-03-10T10:00"] {
+        round(&pipeline, now).await;
+    }
+    let mut posts = world.posts()[4..].to_vec();
+    posts.sort();
+    assert_eq!(posts.len(), 3, "{posts:?}");
+
+    // Gone from one, it still stands in the other.
+    world.feed(calendar(&twins));
+    round(&pipeline, "2026-03-10T10:05").await;
+    assert_eq!(world.posts().len(), 7, "{:?}", world.posts());
+}
+
+#[tokio::test]
+async fn what_is_new_in_two_feeds_at_once_is_told_by_one_of_them() {
+    let mut world = World::new();
+    world.edit("[[watch]]", "[feed.other]\nurl = \"other.ics\"\n[[watch]]");
+    world.edit("[\"site\"]", "[\"site\", \"other\"]");
+    // Each waits for the next poll with what is new in it.
+    world.edit("settle = \"0s\"", "settle = \"5m\"");
+    let other =
+        |events: &[String]| write_feed(&world.path("other.ics"), calendar(events).as_bytes());
+    other(&[]);
+    baseline(&world, &[], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    other(&[event("x", "The talk", "20260310T100000")]);
+    for minute in [15, 30, 45] {
+        round(&pipeline, &format!("2026-03-05T09:{minute}")).await;
+    }
+    assert_eq!(world.posts(), ["New: The talk"]);
+}
+
+// ---- reminders ---------------------------------------------------------------------------------
+
+/// Lead and due time of every reminder sent.
+async fn reminded(pipeline: &beadle::pipeline::Pipeline) -> Vec<String> {
+    let mut sent = rows(pipeline, DeliveryState::Sent).await;
+    sent.sort_by_key(|row| row.due_at);
+    let lead = |row: &beadle::store::Delivery| match &row.notification.kind {
+        Kind::Reminder { lead } => Some(format!("{lead} {}", row.due_at)),
+        _ => None,
+    };
+    sent.iter().filter_map(lead).collect()
+}
+
+#[tokio::test]
+async fn each_lead_is_told_once_whatever_the_clocks_do() {
+    // Clocks go forward on 8 March and back on 1 November 2026, both at 02:00.
+    let table = [
+        (
+            "20260309T100000",
+            "2026-03-07T12:00",
+            ["1d 2026-03-08T14:00:00Z", "1h 2026-03-09T13:00:00Z", "15m 2026-03-09T13:45:00Z"],
+        ),
+        (
+            "20260308T033000",
+            "2026-03-06T12:00",
+            ["1d 2026-03-07T08:30:00Z", "1h 2026-03-08T06:30:00Z", "15m 2026-03-08T07:15:00Z"],
+        ),
+        (
+            "20261102T100000",
+            "2026-10-30T12:00",
+            ["1d 2026-11-01T15:00:00Z", "1h 2026-11-02T14:00:00Z", "15m 2026-11-02T14:45:00Z"],
+        ),
+        (
+            "20261101T020000",
+            "2026-10-30T12:00",
+            ["1d 2026-10-31T06:00:00Z", "1h 2026-11-01T06:00:00Z", "15m 2026-11-01T06:45:00Z"],
+        ),
+    ];
+    for (start, from, expected) in table {
+        let world = World::new();
+        baseline(&world, &[event("a", "The talk", start)], from).await;
+        let mut pipeline = world.open(from).await;
+        let mut now = at(from);
+        let end = now + SignedDuration::from_hours(72);
+        while now < end {
+            pipeline.tick(now).await.unwrap();
+            pipeline.deliver(now).await.unwrap();
+            // Every waking is followed by a restart.
+            drop(pipeline);
+            pipeline = world.open(&now.to_string()).await;
+            let next = pipeline.next_due(now).await.unwrap();
+            assert!(next > now, "{next} comes after {now}");
+            now = next;
+        }
+        assert_eq!(reminded(&pipeline).await, expected, "{start}");
+        assert_eq!(world.posts(), ["Reminder: The talk"; 3], "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_poll_between_two_rounds_loses_no_reminder() {
+    let world = World::new();
+    let talk = event("a", "The talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&talk), "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-10T08:59").await;
+    deliver(&pipeline, "2026-03-10T08:59").await;
+    let before = world.posts().len();
+    world.feed(calendar(&[talk, event("b", "Another", "20260320T100000")]));
+    poll(&pipeline, "2026-03-10T09:00:30").await.result.unwrap();
+    deliver(&pipeline, "2026-03-10T09:01").await;
+    let posts = world.posts();
+    assert!(posts[before..].contains(&"Reminder: The talk".to_owned()), "{posts:?}");
+    assert!(posts[before..].contains(&"New: Another".to_owned()), "{posts:?}");
+}
+
+#[tokio::test]
+async fn a_poll_while_messages_are_sent_loses_no_reminder() {
+    let world = World::new();
+    let talk = event("a", "The talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&talk), "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:59:58").await;
+    deliver(&pipeline, "2026-03-10T08:59:58").await;
+    world.feed(calendar(&[talk, event("b", "Another", "20260320T100000")]));
+    poll(&pipeline, "2026-03-10T08:59:59").await.result.unwrap();
+    // The sending took long, and the next waking is planned only now.
+    let next = pipeline.next_due(at("2026-03-10T09:00:03")).await.unwrap();
+    assert!(next <= at("2026-03-10T09:00:03"), "{next}");
+    deliver(&pipeline, "2026-03-10T09:00:03").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts, ["New: Another", "Reminder: The talk"]);
+}
+
+#[tokio::test]
+async fn a_feed_that_changed_while_beadle_was_down_hides_no_reminder() {
+    let world = World::new();
+    let talk = event("a", "The talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&talk), "2026-03-05T09:00").await;
+    world.feed(calendar(&[talk, event("b", "Another", "20260320T100000")]));
+    let pipeline = world.open("2026-03-09T12:00").await;
+    round(&pipeline, "2026-03-09T12:00").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts, ["New: Another", "Reminder: The talk (late)"]);
+}
+
+#[tokio::test]
+async fn a_new_event_is_not_reminded_of_for_a_lead_that_had_passed() {
+    let world = World::new();
+    let old = event("z", "Far away", "20260420T100000");
+    baseline(&world, std::slice::from_ref(&old), "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T10:00").await;
+    deliver(&pipeline, "2026-03-05T10:00").await;
+    // Days without anything due; then an event that begins in three hours.
+    deliver(&pipeline, "2026-03-10T10:59").await;
+    world.feed(calendar(&[old, event("a", "Soon", "20260310T140000")]));
+    round(&pipeline, "2026-03-10T11:00").await;
+    assert_eq!(world.posts(), ["New: Soon"]);
+    drop(pipeline);
+    let pipeline = world.open("2026-03-10T11:05").await;
+    round(&pipeline, "2026-03-10T11:05").await;
+    assert_eq!(world.posts(), ["New: Soon"], "nor after a restart");
+    round(&pipeline, "2026-03-10T13:00").await;
+    assert_eq!(world.posts(), ["New: Soon", "Reminder: Soon"]);
+}
+
+#[tokio::test]
+async fn after_a_pause_only_the_newest_lead_is_told_and_none_that_is_too_late() {
+    let world = World::new();
+    baseline(
+        &world,
+        &[
+            event("a", "Begun", "20260310T090000"),
+            event("b", "Soon", "20260310T100000"),
+            event("c", "Tomorrow", "20260311T090000"),
+        ],
+        "2026-03-05T09:00",
+    )
+    .await;
+    let pipeline = world.open("2026-03-10T09:30").await;
+    deliver(&pipeline, "2026-03-10T09:30").await;
+    let mut posts = world.posts();
+    posts.sort();
+    assert_eq!(posts, ["Reminder: Soon (late)", "Reminder: Tomorrow (late)"]);
+    deliver(&pipeline, "2026-03-10T09:45").await;
+    assert_eq!(world.posts().last().unwrap(), "Reminder: Soon", "the next lead is in time");
+    assert_eq!(world.posts().len(), 3);
+}
+
+#[tokio::test]
+async fn a_reminder_may_be_for_the_start_itself() {
+    let mut world = World::new();
+    world.edit(r#"["1d", "1h", "15m"]"#, r#"["0m"]"#);
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-10T09:59").await;
+    deliver(&pipeline, "2026-03-10T09:59").await;
+    assert_eq!(world.posts(), [""; 0]);
+    deliver(&pipeline, "2026-03-10T10:00:01").await;
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
+}
+
+#[tokio::test]
+async fn an_all_day_event_is_told_at_a_time_of_day() {
+    let world = World::new();
+    let day = "BEGIN:VEVENT\r\nUID:d\r\nDTSTAMP:20260101T000000Z\r\nDTSTART;VALUE=DATE:20260309\r\n\
+               SUMMARY:Open day\r\nEND:VEVENT\r\n";
+    baseline(&world, &[day.to_owned()], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-08T12:00").await;
+    deliver(&pipeline, "2026-03-08T17:59").await;
+    assert_eq!(world.posts().len(), 0);
+    deliver(&pipeline, "2026-03-08T18:00").await;
+    deliver(&pipeline, "2026-03-09T18:00").await;
+    assert_eq!(world.posts(), ["Reminder: Open day"]);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_repeats_nothing_and_loses_nothing() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-09T09:59").await;
+    deliver(&pipeline, "2026-03-09T10:00").await;
+    deliver(&pipeline, "2026-03-09T08:00").await;
+    deliver(&pipeline, "2026-03-09T10:00").await;
+    assert_eq!(world.posts(), ["Reminder: The talk"], "set back");
+    // For a moment the clock shows another year.
+    deliver(&pipeline, "2031-01-01T00:00").await;
+    drop(pipeline);
+    let pipeline = world.open("2026-03-09T11:00").await;
+    round(&pipeline, "2026-03-09T11:00").await;
+    deliver(&pipeline, "2026-03-10T09:00").await;
+    assert_eq!(world.posts(), ["Reminder: The talk"; 2], "set far forward, and put right");
+}
+
+// ---- digests -----------------------------------------------------------------------------------
+
+fn digest_world() -> World {
+    World::with(
+        r#"
+        [feed.site]
+        url = "feed.ics"
+        settle = "0s"
+        [[watch]]
+        name = "all"
+        feeds = ["site"]
+        announce = []
+        remind = []
+        to = ["list"]
+        [[digest]]
+        name = "weekly"
+        every = "Mon 08:00"
+        ahead = "7d"
+        watch = ["all"]
+        send_empty = true
+        to = ["list"]
+        [receiver.list]
+        email = { to = ["ann@example.edu", "bob@example.edu"] }
+        "#,
+    )
+}
+
+#[tokio::test]
+async fn the_digest_comes_on_mondays_at_eight_by_the_clocks_there() {
+    let world = digest_world();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-02-28T09:00").await;
+    let pipeline = world.open("2026-02-28T09:00").await;
+    let mut now = at("2026-02-28T09:00");
+    let mut sent = Vec::new();
+    while now < at("2026-03-17T00:00") {
+        pipeline.tick(now).await.unwrap();
+        if pipeline.deliver(now).await.unwrap().sent > 0 {
+            sent.push(now.to_string());
+        }
+        now += SignedDuration::from_mins(30);
+    }
+    assert_eq!(sent, ["2026-03-02T13:00:00Z", "2026-03-09T12:00:00Z", "2026-03-16T12:00:00Z"]);
+    let mails = world.smtp.mails();
+    assert_eq!(mails.len(), 6, "each recipient has a mail of their own");
+    let with_talk: Vec<_> = mails.iter().filter(|mail| mail.data.contains("The talk")).collect();
+    assert_eq!(with_talk.len(), 2, "the talk is in one week only");
+}
+
+#[tokio::test]
+async fn a_feed_that_cannot_be_read_keeps_back_no_digest() {
+    let mut world = digest_world();
+    world.edit("[[watch]]", "[feed.dead]\nurl = \"nowhere.ics\"\n[[watch]]");
+    world.edit(r#"feeds = ["site"]"#, r#"feeds = ["site", "dead"]"#);
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    let pipeline = world.open("2026-03-07T09:00").await;
+    for now in ["2026-03-07T09:00", "2026-03-07T10:00", "2026-03-07T12:00"] {
+        for feed in pipeline.config.feeds.values() {
+            pipeline.poll(feed, at(now)).await.unwrap();
+        }
+        deliver(&pipeline, now).await;
+    }
+    deliver(&pipeline, "2026-03-09T08:00").await;
+    assert_eq!(world.smtp.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn of_missed_digests_the_newest_is_sent() {
+    let world = digest_world();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-02-14T09:00").await;
+    let pipeline = world.open("2026-03-09T11:00").await;
+    round(&pipeline, "2026-03-09T11:00").await;
+    round(&pipeline, "2026-03-09T11:05").await;
+    let mails = world.smtp.mails();
+    assert_eq!(mails.len(), 2, "one to each");
+    assert!(mails.iter().all(|mail| mail.data.contains("The talk")));
+}
+
+#[tokio::test]
+async fn a_digest_due_between_a_poll_and_a_round_is_sent() {
+    let world = digest_world();
+    let talk = event("a", "The talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&talk), "2026-03-07T09:00").await;
+    let pipeline = world.open("2026-03-09T07:59").await;
+    deliver(&pipeline, "2026-03-09T07:59").await;
+    world.feed(calendar(&[talk, event("b", "Another", "20260311T100000")]));
+    round(&pipeline, "2026-03-09T08:00:01").await;
+    assert_eq!(world.smtp.mails().len(), 2);
+}
+
+#[tokio::test]
+async fn one_bad_address_does_not_keep_the_mail_from_the_others() {
+    let world = digest_world();
+    world.smtp.refuse("ann@example.edu", "550 5.1.1 no such user");
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-07T09:00").await;
+    let pipeline = world.open("2026-03-09T08:00").await;
+    deliver(&pipeline, "2026-03-09T08:00").await;
+    let to: Vec<_> = world.smtp.mails().into_iter().flat_map(|mail| mail.to).collect();
+    assert_eq!(to, ["bob@example.edu"]);
+    let dead = rows(&pipeline, DeliveryState::Dead).await;
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].last_error.as_ref().unwrap().contains("5.1.1"), "{:?}", dead[0].last_error);
+}
+
+// ---- delivery ----------------------------------------------------------------------------------
+
+/// A world with one message waiting in the outbox.
+async fn one_waiting() -> (World, beadle::pipeline::Pipeline) {
+    waiting(World::new(), 1).await
+}
+
+async fn waiting(world: World, count: usize) -> (World, beadle::pipeline::Pipeline) {
+    baseline(&world, &[], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let events: Vec<String> = (0..count)
+        .map(|n| event(&format!("e{n}"), &format!("Talk {n}"), &format!("202603{}T100000", 10 + n)))
+        .collect();
+    world.feed(calendar(&events));
+    poll(&pipeline, "2026-03-05T09:15").await.result.unwrap();
+    (world, pipeline)
+}
+
+/// Delivers again and again until nothing waits, at most for a day.
+async fn until_settled(pipeline: &beadle::pipeline::Pipeline, from: &str) {
+    let mut now = at(from);
+    let end = now + SignedDuration::from_hours(24);
+    while let Some(next) = pipeline.store.next_attempt().await.unwrap() {
+        now = now.max(next);
+        if now > end {
+            return;
+        }
+        pipeline.deliver(now).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_only_delays() {
+    let (world, pipeline) = one_waiting().await;
+    world.discord.script([Answer::rate_limited(30.0, false)]);
+    let done = deliver(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!((done.sent, done.put_off), (0, 1));
+    deliver(&pipeline, "2026-03-05T09:15:29").await;
+    assert_eq!(world.discord.requests().len(), 1, "not before the time the server named");
+    assert!(pipeline.store.next_attempt().await.unwrap().unwrap() >= at("2026-03-05T09:15:30"));
+    // The same after a restart; the real clock of the rate limit starts anew with it.
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T09:15:29").await;
+    deliver(&pipeline, "2026-03-05T09:15:29").await;
+    assert_eq!(world.discord.requests().len(), 1);
+    deliver(&pipeline, "2026-03-05T09:16:30").await;
+    assert_eq!(world.posts(), ["New: Talk 0"]);
+}
+
+#[tokio::test]
+async fn after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept() {
+    let (world, pipeline) = waiting(World::new(), 4).await;
+    world.discord.script([Answer::rate_limited(0.2, false)]);
+    deliver(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.discord.requests().len(), 1);
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    until_settled(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts(), ["New: Talk 0", "New: Talk 1", "New: Talk 2", "New: Talk 3"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_doubles_nothing() {
+    let faults = [
+        Answer::html(502),
+        Answer::error(500, 0, "500: Internal Server Error"),
+        Answer::lost(),
+        Answer::CutBody,
+        Answer::DoneThen(Box::new(Answer::html(504))),
+        Answer::DoneThen(Box::new(Answer::Silence)),
+        Answer::Drop,
+    ];
+    for fault in faults {
+        let (world, pipeline) = one_waiting().await;
+        world.discord.script([fault.clone()]);
+        until_settled(&pipeline, "2026-03-05T09:15").await;
+        assert_eq!(world.posts(), ["New: Talk 0"], "{fault:?}");
+        let bodies: Vec<_> = world.discord.requests().into_iter().map(|r| r.json).collect();
+        assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "the same bytes every time");
+        assert_eq!(rows(&pipeline, DeliveryState::Sent).await.len(), 1, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_crash_between_sending_and_noting_it_doubles_nothing() {
+    let (world, pipeline) = one_waiting().await;
+    let now = at("2026-03-05T09:15");
+    let claimed = pipeline.store.claim_due(now, SignedDuration::from_mins(15), 10).await.unwrap();
+    let [delivery] = claimed.as_slice() else { panic!("{claimed:?}") };
+    let endpoint = pipeline.registry.get(&delivery.endpoint).unwrap();
+    let context = DeliveryContext {
+        dedup_key: delivery.id.clone(),
+        planned_at: delivery.planned_at,
+        due_at: delivery.due_at,
+        now,
+        address: endpoint.address.clone(),
+    };
+    let payload = endpoint.notifier.render(&delivery.notification, &context);
+    pipeline.store.freeze(&[(delivery.id.clone(), payload.0.clone())]).await.unwrap();
+    endpoint.notifier.send(&payload, &context).await.unwrap();
+    drop(pipeline);
+
+    let pipeline = world.open("2026-03-05T09:16").await;
+    deliver(&pipeline, "2026-03-05T09:16").await;
+    assert_eq!(
+        world.discord.requests().len(),
+        2,
+        "it is not known to be sent, so it is sent again"
+    );
+    assert_eq!(world.posts(), ["New: Talk 0"], "the nonce keeps it from being posted twice");
+    assert_eq!(rows(&pipeline, DeliveryState::Sent).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_closed_is_left_alone_for_an_hour_and_others_go_on() {
+    let mut world = World::new();
+    world.edit(r#"to = ["channel"]"#, r#"to = ["channel", "other"]"#);
+    world.edit(
+        "[receiver.channel]",
+        "[receiver.other]\nemail = { to = [\"ann@example.edu\"] }\n[receiver.channel]",
+    );
+    let (world, pipeline) = waiting(world, 3).await;
+    world.discord.script([Answer::error(403, 50013, "Missing Permissions")]);
+    deliver(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.discord.requests().len(), 1, "one refusal is enough");
+    assert_eq!(world.smtp.mails().len(), 3);
+    assert_eq!(pipeline.store.parked().await.unwrap().len(), 1);
+    deliver(&pipeline, "2026-03-05T10:14").await;
+    assert_eq!(world.discord.requests().len(), 1);
+    deliver(&pipeline, "2026-03-05T10:16").await;
+    assert_eq!(world.posts().len(), 3);
+    assert_eq!(pipeline.store.parked().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_channel_that_is_open_again_gets_all_that_waited() {
+    let (world, pipeline) = waiting(World::new(), 3).await;
+    world.discord.script([Answer::error(403, 50013, "Missing Permissions")]);
+    deliver(&pipeline, "2026-03-05T09:15").await;
+    let one = rows(&pipeline, DeliveryState::Pending).await[0].id.clone();
+    let now = at("2026-03-05T09:20");
+    pipeline.store.intervene(&one, Happening::Revived, now).await.unwrap();
+    deliver(&pipeline, "2026-03-05T09:20").await;
+    assert_eq!(world.posts().len(), 3);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_kept_and_can_be_revived() {
+    let (world, pipeline) = waiting(World::new(), 2).await;
+    world.discord.script([Answer::error(400, 50035, "Invalid Form Body")]);
+    let done = deliver(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!((done.sent, done.dead), (1, 1), "the other one is not held up");
+    let dead = rows(&pipeline, DeliveryState::Dead).await;
+    assert!(dead[0].last_error.as_ref().unwrap().contains("Invalid Form Body"));
+    deliver(&pipeline, "2026-03-06T09:15").await;
+    assert_eq!(world.posts().len(), 1, "not tried again by itself");
+    let now = at("2026-03-06T10:00");
+    pipeline.store.intervene("", Happening::Revived, now).await.unwrap();
+    deliver(&pipeline, "2026-03-06T10:00").await;
+    assert_eq!(world.posts().len(), 2);
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_does_not_use_up_the_round() {
+    let mut world = World::new();
+    world.edit(r#"to = ["channel"]"#, r#"to = ["channel", "other"]"#);
+    world.edit(
+        "[receiver.channel]",
+        "[receiver.other]\nemail = { to = [\"ann@example.edu\"] }\n[receiver.channel]",
+    );
+    let (world, pipeline) = waiting(world, 5).await;
+    world.discord.script(std::iter::repeat_n(Answer::Silence, 5));
+    let begun = std::time::Instant::now();
+    deliver(&pipeline, "2026-03-05T09:15").await;
+    assert!(world.discord.requests().len() <= 3, "{}", world.discord.requests().len());
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(world.smtp.mails().len(), 5);
+}
+
+#[tokio::test]
+async fn a_receiver_taken_out_of_the_configuration_gets_nothing_more() {
+    let (mut world, pipeline) = one_waiting().await;
+    drop(pipeline);
+    world.edit("[receiver.channel]", "[receiver.another]");
+    world.edit(r#"to = ["channel"]"#, r#"to = ["another"]"#);
+    let pipeline = world.open("2026-03-05T09:20").await;
+    deliver(&pipeline, "2026-03-05T09:20").await;
+    let dead = rows(&pipeline, DeliveryState::Dead).await;
+    assert_eq!(dead.len(), 1);
+    let reason = dead[0].last_error.as_ref().unwrap();
+    assert!(reason.contains("no longer names"), "{reason}");
+    assert_eq!(world.posts(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_is_too_late_expires() {
+    let (world, pipeline) = one_waiting().await;
+    deliver(&pipeline, "2026-03-10T11:00").await;
+    assert_eq!(world.posts(), [""; 0], "the event is over");
+    assert_eq!(rows(&pipeline, DeliveryState::Expired).await.len(), 1);
+}
+
+/// A backend of which one message is the undoing.
+struct Fragile {
+    inner: Arc<dyn Notifier>,
+    poison: &'static str,
+    while_sending: bool,
+}
+
+impl Notifier for Fragile {
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Payload {
+        let poisoned = notification.items.iter().any(|i| i.event.summary == self.poison);
+        assert!(!poisoned || self.while_sending, "poisoned");
+        self.inner.render(notification, delivery)
+    }
+
+    fn send<'a>(
+        &'a self,
+        payload: &'a Payload,
+        delivery: &'a DeliveryContext,
+    ) -> BoxFuture<'a, Result<Receipt, NotifyError>> {
+        Box::pin(async move {
+            assert!(!payload.0.contains(self.poison), "poisoned");
+            self.inner.send(payload, delivery).await
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {
+        self.inner.check()
+    }
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_message() {
+    for while_sending in [false, true] {
+        let (world, pipeline) = waiting(World::new(), 3).await;
+        drop(pipeline);
+        let registry = world.registry();
+        let endpoint = registry.get("channel/discord").unwrap().clone();
+        let inner = Arc::clone(&endpoint.notifier);
+        let notifier = Arc::new(Fragile { inner, poison: "Talk 1", while_sending });
+        let registry = [Endpoint { notifier, ..endpoint }].into_iter().collect();
+        let pipeline = world.open_with(registry, "2026-03-05T09:15").await;
+        deliver(&pipeline, "2026-03-05T09:15").await;
+        assert_eq!(world.posts(), ["New: Talk 0", "New: Talk 2"]);
+        let dead = rows(&pipeline, DeliveryState::Dead).await;
+        assert_eq!(dead.len(), 1);
+        assert!(dead[0].last_error.as_ref().unwrap().contains("bug"));
+    }
+}
+
+// ---- sick feeds --------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_sick_feed_changes_nothing() {
+    let events = [
+        event("a", "Talk A", "20260310T100000"),
+        event_with("b", "Talk B", "20260311T100000", "LOCATION:Room 1\\, first floor\r\n"),
+        event("c", "Talk C", "20260312T100000"),
+    ];
+    let whole = calendar(&events);
+    let world = World::new();
+    baseline(&world, &events, "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let mut now = at("2026-03-05T09:15");
+    let mut step = async |text: &[u8]| {
+        world.feed(text);
+        now += SignedDuration::from_secs(30);
+        poll(&pipeline, &now.to_string()).await.result.map(|news| news.changes)
+    };
+    for end in 0..whole.len() {
+        let changes = step(&whole.as_bytes()[..end]).await.unwrap_or_default();
+        assert_eq!(changes, [], "cut at byte {end}");
+    }
+    let pages: [&[u8]; 7] = [
+        b"<!DOCTYPE html><html><title>Just a moment...</title></html>",
+        b"{\"error\": \"internal\"}",
+        b"",
+        b"\xEF\xBB\xBF",
+        b"\r\n\r\n",
+        b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\n",
+        b"\0\0\0\0",
+    ];
+    for page in pages {
+        let changes = step(page).await.unwrap_or_default();
+        assert_eq!(changes, [], "{:?}", String::from_utf8_lossy(page));
+    }
+    assert_eq!(step(whole.as_bytes()).await.unwrap(), [], "and it is as it was");
+    let planned = pipeline.store.counts().await.unwrap();
+    assert!(planned.is_empty(), "{planned:?}");
+}
+
+#[tokio::test]
+async fn an_event_that_stays_unreadable_is_not_gone() {
+    let sick = |text: String| text.replace("DTSTART;TZID=America/New_York:20260310", "DTSTART:x");
+    let [a, b] = ["a", "b"].map(|uid| event(uid, &format!("Talk {uid}"), "20260310T100000"));
+    let world = World::new();
+    baseline(&world, &[a.clone(), b.clone()], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let broken = sick(a.clone());
+    assert_ne!(broken, a);
+    world.feed(calendar(&[broken.clone(), b]));
+    let first = poll(&pipeline, "2026-03-05T09:15").await.result.unwrap();
+    assert_eq!((first.changes.as_slice(), first.warnings.len()), (&[][..], 1));
+    // Only the other one is edited.
+    world.feed(calendar(&[broken, event("b", "Talk B", "20260311T100000")]));
+    for now in ["2026-03-05T10:15", "2026-03-05T11:15"] {
+        let news = poll(&pipeline, now).await.result.unwrap();
+        assert!(news.changes.iter().all(|change| change.key.0 == "b"), "{:?}", news.changes);
+        assert_eq!(news.warnings, [], "said once");
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_server_changes_nothing_and_is_counted() {
+    let talk = event("a", "Talk A", "20260310T100000");
+    let server = FeedStandIn::start(calendar(std::slice::from_ref(&talk)));
+    let mut world = World::new();
+    world.edit("\"feed.ics\"", &format!("{:?}", server.url()));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    let mut failures = 0;
+    for status in [500, 502, 503, 403, 404, 401, 410] {
+        server.status(status);
+        let polled = poll(&pipeline, &format!("2026-03-05T10:{failures:02}")).await;
+        failures += 1;
+        assert!(polled.result.is_err(), "{status}");
+        let state = pipeline.store.feed("site").await.unwrap();
+        assert_eq!(state.failures, failures, "{status}");
+        assert_eq!(state.failing_since, Some(at("2026-03-05T10:00")));
+    }
+    server.status(204);
+    let polled = poll(&pipeline, "2026-03-05T11:00").await;
+    assert!(matches!(polled.result.unwrap_err().kind(), FetchErrorKind::Empty));
+    server.status(200);
+    round(&pipeline, "2026-03-05T11:30").await;
+    let state = pipeline.store.feed("site").await.unwrap();
+    assert_eq!((state.failures, state.failing_since, state.last_error), (0, None, None));
+    assert_eq!(world.posts(), [""; 0]);
+    deliver(&pipeline, "2026-03-09T10:00").await;
+    assert_eq!(world.posts(), ["Reminder: Talk A"]);
+}
+
+#[tokio::test]
+async fn a_cut_answer_neither_hides_nor_delays_reminders() {
+    let events = [event("a", "Talk A", "20260310T100000"), event("b", "Talk B", "20260310T100000")];
+    let world = World::new();
+    baseline(&world, &events, "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-09T09:00").await;
+    let whole = calendar(&events);
+    world.feed(&whole[..whole.find("UID:b").unwrap()]);
+    round(&pipeline, "2026-03-09T09:30").await;
+    deliver(&pipeline, "2026-03-09T10:00").await;
+    assert_eq!(world.posts(), ["Reminder: Talk A", "Reminder: Talk B"]);
+}
+
+// ---- state -------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn events_and_messages_are_kept_together_or_not_at_all() {
+    let world = World::new();
+    baseline(&world, &[event("a", "Talk A", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let outside = Outside::open(&world).await;
+    outside
+        .run("CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END")
+        .await;
+    let before = outside.dump().await;
+    world.feed(calendar(&[
+        event("a", "Talk A moved", "20260311T100000"),
+        event("b", "Talk B", "20260312T100000"),
+    ]));
+    let feed = &pipeline.config.feeds["site"];
+    let error = pipeline.poll(feed, at("2026-03-05T09:15")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Sql(_)), "{error}");
+    assert_eq!(outside.dump().await, before);
+
+    outside.run("DROP TRIGGER full").await;
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(world.posts().len(), 2, "nothing is lost: {:?}", world.posts());
+}
+
+/// Another program that looks into the database.
+struct Outside(tokio::sync::Mutex<sqlx::AnyConnection>);
+
+impl Outside {
+    async fn open(world: &World) -> Outside {
+        use sqlx::Connection;
+        let url = format!("sqlite://{}", world.path("state/beadle.db").display());
+        Outside(sqlx::AnyConnection::connect(&url).await.unwrap().into())
+    }
+
+    async fn run(&self, sql: &'static str) {
+        use sqlx::Executor;
+        self.0.lock().await.execute(sql).await.unwrap();
+    }
+
+    /// Changes whenever another connection commits.
+    async fn version(&self) -> i64 {
+        use sqlx::Row;
+        let mut connection = self.0.lock().await;
+        sqlx::query("PRAGMA data_version").fetch_one(&mut *connection).await.unwrap().get(0)
+    }
+
+    /// All that is known of feeds and their events.
+    async fn dump(&self) -> Vec<String> {
+        use sqlx::Row;
+        let sql = "SELECT name || COALESCE(etag, '') || COALESCE(changed_at, 0) AS row FROM feed \
+                   UNION ALL SELECT feed || hex(fingerprints) FROM body \
+                   UNION ALL SELECT key || seen || COALESCE(since, 0) || revision FROM event \
+                   ORDER BY 1";
+        let mut connection = self.0.lock().await;
+        let rows = sqlx::query(sql).fetch_all(&mut *connection).await.unwrap();
+        rows.iter().map(|row| row.get("row")).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_nothing_writes_nothing() {
+    let talk = event("a", "Talk A", "20260310T100000");
+    let server = FeedStandIn::start(calendar(std::slice::from_ref(&talk)));
+    let mut world = World::new();
+    world.edit("\"feed.ics\"", &format!("{:?}", server.url()));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    let outside = Outside::open(&world).await;
+    let version = outside.version().await;
+    // The same text with other stamps, then no new text at all.
+    server.serve(calendar(&[talk]).replace("DTSTAMP:20260101", "DTSTAMP:20260305"));
+    round(&pipeline, "2026-03-05T09:15").await;
+    round(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(outside.version().await, version);
+    server.etag("\"one\"");
+    round(&pipeline, "2026-03-05T09:45").await;
+    let version = outside.version().await;
+    round(&pipeline, "2026-03-05T10:00").await;
+    assert!(server.requests().last().unwrap().to_lowercase().contains("if-none-match: \"one\""));
+    assert_eq!(outside.version().await, version, "a 304 neither");
+}
+
+#[tokio::test]
+async fn a_304_confirms_what_was_waiting() {
+    let server = FeedStandIn::start(calendar(&[
+        event("a", "Talk A", "20260310T100000"),
+        event("b", "Talk B", "20260311T100000"),
+        event("z", "Talk Z", "20260420T100000"),
+    ]));
+    let mut world = World::new();
+    world.edit("\"feed.ics\"", &format!("{:?}", server.url()));
+    world.edit("settle = \"0s\"", "settle = \"5m\"");
+    world.edit("confirm = \"0s\"", "confirm = \"30m\"");
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    server.serve(calendar(&[
+        event("b", "Talk B, really", "20260311T100000"),
+        event("z", "Talk Z", "20260420T100000"),
+    ]));
+    server.etag("\"two\"");
+    round(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(world.posts(), [""; 0]);
+    round(&pipeline, "2026-03-05T09:20").await;
+    assert_eq!(world.posts().len(), 1, "the new title: {:?}", world.posts());
+    round(&pipeline, "2026-03-05T09:45").await;
+    assert_eq!(world.posts().len(), 2, "and what is gone: {:?}", world.posts());
+    assert!(server.requests().last().unwrap().to_lowercase().contains("if-none-match: \"two\""));
+}
+
+#[tokio::test]
+async fn another_address_is_not_asked_with_the_validators_of_the_old_one() {
+    let text = calendar(&[event("a", "Talk A", "20260310T100000")]);
+    let (old, new) = (FeedStandIn::start(text.clone()), FeedStandIn::start(text));
+    old.etag("\"same\"");
+    new.etag("\"same\"");
+    let mut world = World::new();
+    world.edit("\"feed.ics\"", &format!("{:?}", old.url()));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:15").await;
+    drop(pipeline);
+    world.edit(&old.url(), &new.url());
+    let pipeline = world.open("2026-03-05T09:30").await;
+    round(&pipeline, "2026-03-05T09:30").await;
+    round(&pipeline, "2026-03-05T09:45").await;
+    let asked: Vec<bool> =
+        new.requests().iter().map(|head| head.to_lowercase().contains("if-none-match")).collect();
+    assert_eq!(asked, [false, true]);
+    assert_eq!(world.posts(), [""; 0], "the same calendar at another address is no news");
+}
+
+#[tokio::test]
+async fn a_second_beadle_on_the_same_state_is_refused() {
+    let world = World::new();
+    world.feed(calendar(&[]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    let state = world.config().state;
+    let error = Store::open(&state, Access::Exclusive).await.unwrap_err();
+    let own = std::process::id().to_string();
+    assert!(matches!(&error, StoreError::InUse { pid: Some(pid), .. } if *pid == own), "{error}");
+    assert!(Store::in_use(&state));
+    let beside = Store::open(&state, Access::Shared).await.unwrap();
+    beside.counts().await.unwrap();
+    drop(pipeline);
+    assert!(!Store::in_use(&state));
+    Store::open(&state, Access::Exclusive).await.unwrap();
+}
