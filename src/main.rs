@@ -1,0 +1,366 @@
+//! The command line. What the commands do is in [`beadle::commands`] and [`beadle::app`].
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use beadle::app;
+use beadle::commands::{self, At, Desk, Format, Medium, Misuse};
+use beadle::config::{Config, ConfigError, Feed};
+use beadle::fetch::{self, Fetcher};
+use beadle::notify::{self, SetupError, discord, terminal};
+use beadle::store::{Access, DeliveryState, Happening, Store, StoreError};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
+/// Announces calendar feeds: what is new, changed, cancelled or about to start, in Discord, by mail,
+/// or on this terminal.
+///
+/// Start with `beadle run --config config.example.toml`: it needs no account and no network.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// How logs are written to standard error; BEADLE_LOG sets what is logged (info, debug, …)
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log: LogFormat,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something failed: a feed could not be read, a check did not pass, the state cannot be used
+  2  the configuration or the command line is wrong; nothing was started";
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct ConfigPath {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = "config.toml", env = "BEADLE_CONFIG")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Written {
+    /// How the answer is written
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Poll the feeds and deliver, until stopped
+    Run(ConfigPath),
+
+    /// Poll every feed once, deliver what is due, and exit: for cron
+    Once(ConfigPath),
+
+    /// Check the configuration, and that every feed and receiver can be reached; sends nothing
+    Check(ConfigPath),
+
+    /// List what a feed holds
+    #[command(after_help = "\
+Without FILE or URL, the feeds of the configuration. Without --from and --to, everything, and what \
+repeats without end for a year from now.
+
+  beadle events calendar.ics
+  beadle events https://example.edu/events/?ical=1 --from 2026-12-01 --to 2027-01-01 --format json")]
+    Events {
+        /// A calendar to read instead of the configured feeds; needs no configuration
+        #[arg(value_name = "FILE|URL")]
+        feed: Option<String>,
+        /// Occurrences that end after this: 2026-12-31, 2026-12-31T18:00 or 2026-12-31T18:00:00Z
+        #[arg(long, value_name = "TIME")]
+        from: Option<At>,
+        /// Occurrences that start before this
+        #[arg(long, value_name = "TIME")]
+        to: Option<At>,
+        /// Zone of times and dates where the feed names none [default: UTC, or as configured]
+        #[arg(long, value_name = "ZONE")]
+        timezone: Option<String>,
+        #[command(flatten)]
+        written: Written,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Show what changed between two versions of a feed, as a poll would see it
+    Diff {
+        /// The calendar as it was: a file or a URL
+        old: String,
+        /// The calendar as it is
+        new: String,
+        #[command(flatten)]
+        written: Written,
+    },
+
+    /// Show the next digest, or a notice of a watch's next event, without sending it
+    Preview {
+        /// A watch or a digest; the first digest where left out
+        name: Option<String>,
+        /// In which medium
+        #[arg(long = "as", value_enum, default_value = "terminal")]
+        medium: Medium,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Show what would be sent, when and to whom, if the feeds stayed as they are
+    Rehearse {
+        /// [default: now]
+        #[arg(long, value_name = "TIME")]
+        from: Option<At>,
+        /// [default: a week later]
+        #[arg(long, value_name = "TIME")]
+        to: Option<At>,
+        #[command(flatten)]
+        written: Written,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Show how feeds, outbox and receivers stand
+    Status {
+        #[command(flatten)]
+        written: Written,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Look at messages that are not sent, or change what becomes of them
+    Outbox {
+        #[command(subcommand)]
+        action: Outbox,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Outbox {
+    /// List messages: all that are not sent, or those in one state
+    List {
+        #[arg(long, value_enum)]
+        state: Option<State>,
+        /// At most so many, the newest first
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        #[command(flatten)]
+        written: Written,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+    /// Try messages again, and unpark their receivers
+    Retry {
+        /// The beginning of an id; all dead messages where left out
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: Option<String>,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+    /// Give messages up
+    Drop {
+        /// The beginning of an id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        id: String,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Pending,
+    Leased,
+    Sent,
+    Dead,
+    Superseded,
+    Expired,
+}
+
+impl From<State> for DeliveryState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Pending => DeliveryState::Pending,
+            State::Leased => DeliveryState::Leased,
+            State::Sent => DeliveryState::Sent,
+            State::Dead => DeliveryState::Dead,
+            State::Superseded => DeliveryState::Superseded,
+            State::Expired => DeliveryState::Expired,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.log);
+    fetch::install_tls();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error);
+            let misuse = error.is::<ConfigError>() || error.is::<SetupError>();
+            ExitCode::from(if misuse || error.is::<Misuse>() { 2 } else { 1 })
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    let mut good = true;
+    let answer = match command {
+        Command::Run(path) => {
+            let pipeline = app::open(Config::load(&path.config)?).await?;
+            app::run(&pipeline).await?;
+            String::new()
+        }
+        Command::Once(path) => {
+            let pipeline = app::open(Config::load(&path.config)?).await?;
+            let (all_read, delivered) = app::once(&pipeline).await?;
+            good = all_read && delivered.dead == 0;
+            String::new()
+        }
+        Command::Check(path) => {
+            let config = Config::read(&path.config)?;
+            let registry = notify::build(&config, &discord::Http::new(app::DISCORD_TIMEOUT)?)?;
+            let (answer, passed) =
+                commands::check(&desk(&config.timezone)?, &config, &registry).await?;
+            good = passed;
+            answer
+        }
+        Command::Events { feed, from, to, timezone, written, config } => {
+            let (feeds, zone) = match &feed {
+                Some(address) => (vec![commands::named_feed(address)?], None),
+                None => {
+                    let config = Config::read(&config.config)?;
+                    (config.feeds.into_values().collect::<Vec<Feed>>(), Some(config.timezone))
+                }
+            };
+            let zone = match timezone {
+                Some(name) => app::zones()
+                    .get(&name)
+                    .ok_or_else(|| Misuse(format!("--timezone: `{name}` is no zone")))?,
+                None => zone.unwrap_or(TimeZone::UTC),
+            };
+            commands::events(&desk(&zone)?, &feeds, from, to, written.format).await?
+        }
+        Command::Diff { old, new, written } => {
+            let (old, new) = (commands::named_feed(&old)?, commands::named_feed(&new)?);
+            commands::diff(&desk(&TimeZone::UTC)?, &old, &new, written.format).await?
+        }
+        Command::Preview { name, medium, config } => {
+            let config = Config::read(&config.config)?;
+            let desk = desk(&config.timezone)?;
+            let colour = terminal::colours(&std::io::stdout());
+            commands::preview(&desk, &config, name.as_deref(), medium, colour).await?
+        }
+        Command::Rehearse { from, to, written, config } => {
+            let config = Config::read(&config.config)?;
+            let desk = desk(&config.timezone)?;
+            let from = from.map_or(desk.now, |at| at.instant(&config.timezone));
+            let week = || from.saturating_add(SignedDuration::from_hours(7 * 24));
+            let to = match to {
+                Some(at) => at.instant(&config.timezone),
+                None => week()?,
+            };
+            commands::rehearse(&desk, &config, from, to, written.format).await?
+        }
+        Command::Status { written, config } => {
+            let config = Config::read(&config.config)?;
+            let store = Store::open(&config.state, Access::Shared).await?;
+            let running = Store::in_use(&config.state);
+            commands::status(&config, &store, running, app::now(), written.format).await?
+        }
+        Command::Outbox { action } => outbox(action).await?,
+    };
+    print(&answer)?;
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+async fn outbox(action: Outbox) -> anyhow::Result<String> {
+    let (Outbox::List { config: path, .. }
+    | Outbox::Retry { config: path, .. }
+    | Outbox::Drop { config: path, .. }) = &action;
+    let config = Config::read(&path.config)?;
+    let store = Store::open(&config.state, Access::Shared).await?;
+    let now = app::now();
+    match action {
+        Outbox::List { state, limit, written, .. } => {
+            let state = state.map(DeliveryState::from);
+            commands::outbox_list(&config, &store, state, limit, written.format).await
+        }
+        Outbox::Retry { id, .. } => {
+            commands::intervene(&store, id.as_deref(), Happening::Revived, now).await
+        }
+        Outbox::Drop { id, .. } => {
+            commands::intervene(&store, Some(&id), Happening::Dropped, now).await
+        }
+    }
+}
+
+fn desk(timezone: &TimeZone) -> anyhow::Result<Desk> {
+    Ok(Desk {
+        fetcher: Fetcher::new()?,
+        zones: app::zones(),
+        timezone: timezone.clone(),
+        now: app::now(),
+    })
+}
+
+/// Writes an answer; a reader that has gone away (`| head`) is no error.
+fn print(answer: &str) -> std::io::Result<()> {
+    match std::io::stdout().lock().write_all(answer.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// The error, its causes, and what to do.
+fn report(error: &anyhow::Error) {
+    let mut text = match error.is::<ConfigError>() {
+        // A report of its own, beginning with `error:`.
+        true => format!("{error}\n"),
+        false => format!("error: {error}\n"),
+    };
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors repeat their cause.
+        if !text.contains(&cause) {
+            text.push_str(&format!("caused by: {cause}\n"));
+        }
+    }
+    let hint = error.downcast_ref::<StoreError>().and_then(StoreError::hint);
+    if let Some(hint) = hint {
+        text.push_str(&format!("  hint: {hint}\n"));
+    }
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+fn start_logging(format: LogFormat) {
+    let filter = std::env::var("BEADLE_LOG").unwrap_or_else(|_| "info".to_owned());
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .parse_lossy(filter);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // What cannot be logged is lost; to say so on the same broken stream would be a panic.
+        .log_internal_errors(false)
+        .with_ansi(terminal::colours(&std::io::stderr()));
+    match format {
+        LogFormat::Text => builder.compact().init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
