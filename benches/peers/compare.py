@@ -1,0 +1,138 @@
+"""Whole polls of a loopback server, each a fresh process, in one interleaved run; see compare.sh."""
+import gzip, http.server, os, sqlite3, statistics, subprocess, sys, threading, time
+
+work, events, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+slow = int(sys.argv[4])
+bodies, packed, turn = [], [], 0
+for name in ("a.ics", "b.ics"):
+    bodies.append(open(os.path.join(work, name), "rb").read())
+    packed.append(gzip.compress(bodies[-1], 6))
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if not self.path.endswith("/feed.ics"):
+            # What a program may ask of the site besides its feed.
+            self.send_response(404)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        zipped = self.path.startswith("/gz") and "gzip" in self.headers.get("Accept-Encoding", "")
+        body = (packed if zipped else bodies)[turn % 2]
+        self.send_response(200)
+        self.send_header("Content-Type", "text/calendar; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        if zipped:
+            self.send_header("Content-Encoding", "gzip")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+base = f"http://127.0.0.1:{server.server_port}"
+
+
+def config(kind):
+    folder = os.path.join(work, f"beadle-{kind}")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, "config.toml")
+    with open(path, "w") as file:
+        file.write(f'''timezone = "America/New_York"
+state = "{folder}/state"
+[feed.bench]
+url = "{base}/{kind}/feed.ics"
+max_size = "1 GB"
+timeout = "10m"
+settle = "0s"
+[[watch]]
+name = "none"
+feeds = ["bench"]
+categories = ["No such category"]
+announce = ["new"]
+to = ["nobody"]
+[receiver.nobody]
+terminal = true
+''')
+    return path
+
+
+beadle = os.path.join(work, "beadle")
+tools = {
+    "curl": ["curl", "-s", "-o", "/dev/null", f"{base}/plain/feed.ics"],
+    "beadle": [beadle, "once", "--config", config("plain")],
+    "curl --compressed": ["curl", "-s", "--compressed", "-o", "/dev/null", f"{base}/gz/feed.ics"],
+    "beadle, gzip": [beadle, "once", "--config", config("gz")],
+    "node-ical": ["node", os.path.join(work, "js/poll.js"), f"{base}/plain/feed.ics", os.path.join(work, "js.json")],
+    "icalendar (Python)": [os.path.join(work, "py/bin/python"), os.path.join(work, "poll.py"), f"{base}/plain/feed.ics", os.path.join(work, "py.json")],
+}
+
+
+def run(command):
+    """Wall and CPU seconds, and peak MiB, of a process. It is started by a small one, because a
+    peak begins with that of the process that forked."""
+    usage = os.path.join(work, "usage")
+    command = ["/usr/bin/time", "-q", "-o", usage, "-f", "%U %S %M"] + command
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    wall = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"{command}: {done.stdout.decode()}")
+    user, system, peak = open(usage).read().split()
+    return wall, float(user) + float(system), int(peak) / 1024, done.stdout.decode()
+
+
+def writes():
+    """What is in the store of each event, to see that it is not written again."""
+    db = None
+    for folder, _, files in os.walk(os.path.join(work, "beadle-plain/state")):
+        for name in files:
+            if name.endswith((".db", ".sqlite", ".sqlite3")):
+                db = os.path.join(folder, name)
+    rows = sqlite3.connect(f"file:{db}?mode=ro", uri=True).execute(
+        "SELECT count(*), total(revision), max(rowid) FROM event").fetchone()
+    return db, rows
+
+
+times = {name: [] for name in tools}
+for name, command in tools.items():
+    first = run(command)
+    print(f"first  {name:20} {first[0] * 1e3:9.1f} ms {first[1] * 1e3:9.1f} ms CPU {first[2]:8.1f} MiB  {first[3].strip()[-60:]!r}")
+before = writes()
+for round in range(rounds):
+    turn += 1
+    for name, command in tools.items():
+        if name in ("node-ical", "icalendar (Python)") and round >= slow:
+            continue
+        times[name].append(run(command))
+after = writes()
+print("rows, revisions and last row before and after:", before[1], after[1])
+
+
+def median(name, column):
+    return statistics.median(row[column] for row in times[name])
+
+
+print(f"{'restamped':20} {'wall ms':>9} {'[min..max]':>18} {'CPU ms':>9} {'peak MiB':>9}")
+for name, rows in times.items():
+    if not rows:
+        continue
+    walls = [row[0] * 1e3 for row in rows]
+    print(f"{name:20} {median(name, 0) * 1e3:9.1f} [{min(walls):7.1f}..{max(walls):8.1f}] {median(name, 1) * 1e3:9.1f} {median(name, 2):9.1f}")
+
+
+def ratio(label, a, b, column, goal):
+    if times[a] and times[b]:
+        print(f"{label:44} {median(a, column) / median(b, column):8.2f}  goal {goal}")
+
+
+ratio("poll / curl, wall", "beadle", "curl", 0, "<= 1.25")
+ratio("poll / curl, CPU", "beadle", "curl", 1, "<= 1.25")
+ratio("poll / curl --compressed, wall", "beadle, gzip", "curl --compressed", 0, "<= 0.7")
+ratio("node-ical / poll, wall", "node-ical", "beadle", 0, ">= 100")
+ratio("icalendar (Python) / poll, wall", "icalendar (Python)", "beadle", 0, ">= 400, 350 at 10k")
+print(f"{'peak of a poll, MiB':44} {median('beadle', 2):8.1f}  goal <= {10 + 90 * events / 2**20:.1f}")

@@ -1,0 +1,15 @@
+//! Writes a feed: `feed <file> <events> <stamp> [changed event]`.
+
+#![allow(dead_code)]
+
+#[path = "../../support/mod.rs"]
+mod support;
+
+fn main() -> std::io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<usize>().ok());
+    let stamp = number(2).unwrap_or(1) as u32;
+    let feed =
+        support::feed(number(1).unwrap_or(10_000), support::Dialect::Folded, stamp, number(3));
+    std::fs::write(&args[0], feed)
+}
