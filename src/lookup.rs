@@ -116,8 +116,10 @@ impl<'a> Site<'a> {
                     let on = Verdict { status: Status::Confirmed, reason: None };
                     return Some(Answer::Known(off.unwrap_or(on)));
                 }
-                // Withdrawn, and no such post.
-                (403 | 400, _) => return Some(Answer::Gone),
+                // Withdrawn, and no such post; unless it is the site's doorkeeper who answers so.
+                (status @ (403 | 400), answer) if publisher::is_refusal(status, &answer) => {
+                    return Some(Answer::Gone);
+                }
                 _ => {}
             }
         }

@@ -378,7 +378,7 @@ impl Lead {
 }
 
 impl Schedule {
-    /// The first time at or after which the schedule comes round, later than `after`.
+    /// The first time after `after` that the schedule comes round.
     pub fn next(&self, after: Timestamp, timezone: &TimeZone) -> Timestamp {
         let mut date = timezone.to_datetime(after).date();
         for _ in 0..=8 {

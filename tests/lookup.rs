@@ -277,6 +277,19 @@ async fn a_disappearance_is_settled_before_it_is_told() {
 }
 
 #[tokio::test]
+async fn a_site_that_has_lost_everything_proves_nothing() {
+    let mut f = followed("").await;
+    for id in [11, 12, 13] {
+        f.site.edit(id, |post| post.state = "none");
+    }
+    assert_eq!(f.polls(12).await, [""; 0]);
+    for id in [11, 12, 13] {
+        f.site.edit(id, |post| post.state = "publish");
+    }
+    assert_eq!(f.polls(3).await, [""; 0]);
+}
+
+#[tokio::test]
 async fn a_cancelled_event_that_leaves_the_list_is_told_as_cancelled() {
     let mut f = followed("").await;
     f.site.edit(11, |post| {

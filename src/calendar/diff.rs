@@ -735,8 +735,15 @@ impl Rows {
                 _ => cx.now,
             };
             known.since = Some(since);
-            // An absence that the site explains needs no further proof.
-            let (wait, lasted) = match gone && answer.is_none() {
+            // An absence that the site explains needs no further proof; but when most of a feed is
+            // gone, a site that has lost them too may be just as broken.
+            let unproven = gone
+                && match answer {
+                    None => true,
+                    Some(Answer::Gone) => confirm > cx.confirm,
+                    Some(Answer::Known(_)) => false,
+                };
+            let (wait, lasted) = match unproven {
                 true => (confirm, since.saturating_add(confirm).is_ok_and(|at| at <= cx.now)),
                 false => (cx.settle, since < cx.now),
             };

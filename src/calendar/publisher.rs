@@ -74,6 +74,14 @@ pub fn tribe_statuses(answer: &[u8]) -> Option<BTreeMap<u64, Verdict>> {
     Some(off)
 }
 
+/// Whether The Events Calendar itself refuses an event: with JSON, and for a withdrawn one (403) not
+/// with one of WordPress' own codes, which mean that the interface is closed to everybody.
+pub fn is_refusal(status: u16, answer: &[u8]) -> bool {
+    let Ok(Value::Object(answer)) = serde_json::from_slice(answer) else { return false };
+    let code = answer.get("code").and_then(Value::as_str).unwrap_or_default();
+    status != 403 || !code.starts_with("rest_")
+}
+
 /// What schema.org's `eventStatus` in the JSON-LD of an event's page says. None where the page has
 /// no event, or several.
 pub fn page_status(html: &str) -> Option<Verdict> {
@@ -151,6 +159,19 @@ mod tests {
         assert_eq!(tribe_statuses(br#"[{"id": 1, "meta": []}]"#), None);
         assert_eq!(tribe_statuses(b"<html>"), None);
         assert_eq!(tribe_statuses(b"[]"), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn refusals() {
+        for (status, answer, expected) in [
+            (403, r#"{"code":"event-not-accessible"}"#, true),
+            (403, r#"{"code":"rest_forbidden"}"#, false),
+            (403, "<html>Checking your browser</html>", false),
+            (400, r#"{"code":"rest_invalid_param"}"#, true),
+            (400, "Bad Request", false),
+        ] {
+            assert_eq!(is_refusal(status, answer.as_bytes()), expected, "{status} {answer}");
+        }
     }
 
     #[test]
