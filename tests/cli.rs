@@ -509,8 +509,8 @@ fn run_tells_changes_as_they_come_and_stops_when_told() {
     assert_eq!(code, 1);
     assert!(refused.contains(&format!("another beadle (process {pid}) is using")), "{refused}");
     assert!(refused.contains("hint:"), "{refused}");
-    let (status, _, code) = run(folder.path(), &["status"]);
-    assert!(code == 0 && status.starts_with("beadle is running"), "{status}");
+    let (status, complaint, code) = run(folder.path(), &["status"]);
+    assert!(code == 0 && status.starts_with("beadle is running"), "{code}: {status}{complaint}");
 
     write_feed(
         &folder.path().join("feed.ics"),

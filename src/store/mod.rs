@@ -866,15 +866,15 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 async fn migrate(connection: &mut AnyConnection) -> Result<()> {
+    // A command that only looks must not queue behind the writer it looks at.
+    if version(connection).await.is_ok_and(|found| found == MIGRATIONS.len()) {
+        return Ok(());
+    }
     connection
         .execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         .await?;
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let row = sqlx::query("SELECT MAX(version) AS version FROM schema_version")
-        .fetch_one(&mut *tx)
-        .await?;
-    let found = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
-    let found = usize::try_from(found).unwrap_or(0);
+    let found = version(&mut *tx).await?;
     if found > MIGRATIONS.len() {
         return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
     }
@@ -886,6 +886,15 @@ async fn migrate(connection: &mut AnyConnection) -> Result<()> {
             .await?;
     }
     Ok(tx.commit().await?)
+}
+
+/// How many migrations a database has had.
+async fn version(connection: &mut AnyConnection) -> Result<usize> {
+    let row = sqlx::query("SELECT MAX(version) AS version FROM schema_version")
+        .fetch_one(connection)
+        .await?;
+    let found = row.try_get::<Option<i64>, _>("version")?.unwrap_or(0);
+    Ok(usize::try_from(found).unwrap_or(0))
 }
 
 type Tx<'a> = Transaction<'a, Any>;
