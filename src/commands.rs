@@ -20,7 +20,7 @@ use crate::message::{self, Style};
 use crate::notify::Registry;
 use crate::pipeline::{keyed, occurrences};
 use crate::plan::{self, FeedView, Field, Kind, Planned, Upcoming};
-use crate::store::{DeliveryState, Happening, Store};
+use crate::store::{DeliveryState, Happening, Restored, Store};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -730,6 +730,24 @@ pub async fn status(
         writeln!(out, "PARKED {endpoint} since {since}, tried again at {retry}: {reason}")?;
     }
     Ok(out)
+}
+
+/// `beadle restore`: what became of it.
+pub fn restored(done: &Restored) -> String {
+    let mut out = String::from(
+        "restored: feeds are read anew on the next start, and only what changes after that is told\n",
+    );
+    if let Some(aside) = &done.set_aside {
+        out.push_str(&format!("the state that was there is now {}\n", aside.display()));
+    }
+    match done.held {
+        0 => {}
+        1 => out.push_str("1 message that waited is held back: see `beadle outbox list`\n"),
+        held => out.push_str(&format!(
+            "{held} messages that waited are held back: see `beadle outbox list`\n"
+        )),
+    }
+    out
 }
 
 /// `beadle outbox list`: deliveries in one state, or all that are not sent.

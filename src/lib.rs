@@ -40,6 +40,7 @@
 //! | [`store`] | the database, the states of a delivery and every legal transition |
 //! | [`notify`] | Discord, mail, terminal; what each answer of a server means |
 //! | [`retry`] | when to try again |
+//! | [`doctor`] | what could keep beadle from telling people |
 //! | [`commands`] | what the command line asks besides `run` and `once` |
 //!
 //! # A new event
@@ -112,6 +113,7 @@ pub mod app;
 pub mod calendar;
 pub mod commands;
 pub mod config;
+pub mod doctor;
 pub mod fetch;
 pub mod lookup;
 pub mod message;

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use beadle::app;
 use beadle::commands::{self, At, Desk, Format, Medium, Misuse};
 use beadle::config::{Config, ConfigError, Feed};
+use beadle::doctor;
 use beadle::fetch::{self, Fetcher};
 use beadle::notify::{self, SetupError, discord, terminal};
-use beadle::store::{Access, DeliveryState, Happening, Store, StoreError};
+use beadle::store::{self, Access, DeliveryState, Happening, Store, StoreError};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -136,6 +137,30 @@ repeats without end for a year from now.
         #[command(flatten)]
         config: ConfigPath,
     },
+
+    /// Write a consistent copy of the state to a file, also while beadle runs
+    Backup {
+        /// A file that is not there yet
+        #[arg(value_name = "FILE")]
+        to: PathBuf,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Put a backup in the place of the state; beadle must be stopped
+    #[command(after_help = "\
+What is there is set aside, not deleted. Nothing is told twice: feeds are read anew as if for the \
+first time, and messages that waited when the backup was made are held back (`beadle outbox retry` \
+sends them after all). What changed since the backup and was not told yet is not told.")]
+    Restore {
+        #[arg(value_name = "FILE")]
+        from: PathBuf,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Examine the state, disk, clock and zone data, and whether the feeds' servers answer
+    Doctor(ConfigPath),
 
     /// Look at messages that are not sent, or change what becomes of them
     Outbox {
@@ -284,6 +309,22 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             commands::status(&config, &store, running, app::now(), written.format).await?
         }
         Command::Outbox { action } => outbox(action).await?,
+        Command::Backup { to, config } => {
+            let config = Config::read(&config.config)?;
+            let store = Store::open(&config.state, Access::Shared).await?;
+            store.backup(&to).await?;
+            format!("{}: written\n", to.display())
+        }
+        Command::Restore { from, config } => {
+            let config = Config::read(&config.config)?;
+            commands::restored(&store::restore(&config.state, &from, app::now()).await?)
+        }
+        Command::Doctor(path) => {
+            let config = Config::read(&path.config)?;
+            let (answer, passed) = doctor::doctor(&config, &Fetcher::new()?).await?;
+            good = passed;
+            answer
+        }
     };
     print(&answer)?;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(1) })

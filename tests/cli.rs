@@ -87,7 +87,7 @@ fn minimal() -> tempfile::TempDir {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 12] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["run"],
         &["once"],
@@ -97,6 +97,9 @@ fn every_command_explains_itself() {
         &["preview"],
         &["rehearse"],
         &["status"],
+        &["backup"],
+        &["restore"],
+        &["doctor"],
         &["outbox"],
         &["outbox", "list"],
         &["outbox", "retry"],

@@ -5,6 +5,7 @@
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
 mod spool;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
 use crate::calendar::{Event, EventKey, Verdict};
 use crate::plan::Notification;
 pub use spool::Spool;
+pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
@@ -58,6 +60,12 @@ pub enum StoreError {
     Absent(PathBuf),
     #[error("the state folder {} cannot be used", .0.display())]
     Folder(PathBuf, #[source] std::io::Error),
+    #[error("{} cannot be used", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    #[error("{} is no state of beadle", .0.display())]
+    Foreign(PathBuf),
     #[error("events cannot be kept on disk while a feed is read for the first time")]
     Spool(#[source] io::Error),
     #[error("the database was made by a newer beadle (schema {found}, this one knows {known})")]
@@ -86,7 +94,13 @@ impl StoreError {
             {
                 Some("beadle.db is damaged: restore a backup, or move it away and start anew")
             }
-            StoreError::Corrupt(_) | StoreError::Sql(_) => None,
+            StoreError::File(_, error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Some("name a file that is not there yet")
+            }
+            StoreError::Damaged(_) | StoreError::Foreign(_) => {
+                Some("take another backup; nothing was changed")
+            }
+            StoreError::File(..) | StoreError::Corrupt(_) | StoreError::Sql(_) => None,
         }
     }
 }
@@ -295,24 +309,7 @@ impl Store {
             Access::Shared if !file.exists() => return Err(StoreError::Absent(folder.to_owned())),
             Access::Shared => None,
         };
-        let file = std::path::absolute(&file)
-            .map_err(|error| StoreError::Folder(folder.to_owned(), error))?;
-        // As a URL, since the path may hold blanks and question marks.
-        let url = url::Url::from_file_path(&file)
-            .map_err(|()| StoreError::Corrupt(format!("the path {}", file.display())))?;
-        let url = format!("sqlite://{}?mode=rwc", url.path());
-        sqlx::any::install_default_drivers();
-        let mut connection = AnyConnection::connect(&url).await?;
-        for pragma in [
-            // Another beadle command may be looking at the same time.
-            "PRAGMA busy_timeout = 10000",
-            "PRAGMA journal_mode = WAL",
-            // A notice that was recorded as sent must still be so after a power cut.
-            "PRAGMA synchronous = FULL",
-            "PRAGMA foreign_keys = ON",
-        ] {
-            connection.execute(pragma).await?;
-        }
+        let mut connection = connect(&file).await?;
         migrate(&mut connection).await?;
         Ok(Store { connection: Mutex::new(connection), _lock: lock })
     }
@@ -834,12 +831,39 @@ impl Store {
             .bind(now.as_millisecond().saturating_sub(millis(KEEP_TOLD)))
             .execute(&mut *connection)
             .await?;
-        let result = sqlx::query("DELETE FROM outbox WHERE settled_at < $1 AND state <> 'dead'")
+        let result = sqlx::query("DELETE FROM outbox WHERE settled_at < $1")
             .bind(before)
             .execute(&mut *connection)
             .await?;
         Ok(result.rows_affected())
     }
+}
+
+/// Opens a database file, making it if it is not there.
+async fn connect(file: &Path) -> Result<AnyConnection> {
+    let file =
+        std::path::absolute(file).map_err(|error| StoreError::File(file.to_owned(), error))?;
+    upkeep::new_file(&file).or_else(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Ok(()),
+        _ => Err(StoreError::File(file.clone(), error)),
+    })?;
+    // As a URL, since the path may hold blanks and question marks.
+    let url = url::Url::from_file_path(&file)
+        .map_err(|()| StoreError::Corrupt(format!("the path {}", file.display())))?;
+    let url = format!("sqlite://{}?mode=rw", url.path());
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(&url).await?;
+    for pragma in [
+        // Another beadle command may be looking at the same time.
+        "PRAGMA busy_timeout = 10000",
+        "PRAGMA journal_mode = WAL",
+        // A notice that was recorded as sent must still be so after a power cut.
+        "PRAGMA synchronous = FULL",
+        "PRAGMA foreign_keys = ON",
+    ] {
+        connection.execute(pragma).await?;
+    }
+    Ok(connection)
 }
 
 /// Takes the lock of a state folder and writes the process id into it.
@@ -874,7 +898,7 @@ async fn migrate(connection: &mut AnyConnection) -> Result<()> {
         .execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         .await?;
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let found = version(&mut *tx).await?;
+    let found = version(&mut tx).await?;
     if found > MIGRATIONS.len() {
         return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
     }

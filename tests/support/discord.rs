@@ -260,7 +260,8 @@ fn respond(
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    write!(stream, "{text}\r\n{body}")
+    // In one write: pieces would wait for each other.
+    stream.write_all(format!("{text}\r\n{body}").as_bytes())
 }
 
 impl State {

@@ -1,0 +1,250 @@
+//! Backups, restoring them, and what `beadle doctor` finds.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use beadle::doctor::doctor;
+use beadle::fetch::Fetcher;
+use beadle::store::{self, Access, Store, StoreError};
+use jiff::SignedDuration;
+use sqlx::{Connection, Executor};
+use support::world::{World, at, calendar, event, event_with};
+
+const NOON: &str = "2026-03-02T12:00:00-05:00";
+
+fn feed(events: &[&str]) -> String {
+    let events: Vec<String> = events
+        .iter()
+        .enumerate()
+        .map(|(day, title)| event(title, title, &format!("202604{:02}T100000", day + 1)))
+        .collect();
+    calendar(&events)
+}
+
+/// Polls and delivers; gives what the channel has heard so far.
+async fn round(world: &World, now: &str) -> Vec<String> {
+    let pipeline = world.open(now).await;
+    for feed in pipeline.config.feeds.values() {
+        pipeline.poll(feed, at(now)).await.unwrap().result.unwrap();
+    }
+    pipeline.tick(at(now)).await.unwrap();
+    pipeline.deliver(at(now)).await.unwrap();
+    world.posts()
+}
+
+#[tokio::test]
+async fn a_restored_backup_tells_nothing_twice() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    assert!(round(&world, NOON).await.is_empty());
+    world.feed(feed(&["First", "Second"]));
+    assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, ["New: Second"]);
+
+    let backup = world.path("backup.db");
+    let state = world.config().state;
+    let store = Store::open(&state, Access::Shared).await.unwrap();
+    store.backup(&backup).await.unwrap();
+    let again = store.backup(&backup).await.unwrap_err();
+    assert_eq!(again.hint(), Some("name a file that is not there yet"));
+    drop(store);
+
+    // Told after the backup was made, and not in it.
+    world.feed(feed(&["First", "Second", "Third"]));
+    assert_eq!(round(&world, "2026-03-02T14:00:00-05:00").await.len(), 2);
+
+    let done = store::restore(&state, &backup, at("2026-03-09T14:00:00-04:00")).await.unwrap();
+    assert_eq!(done.held, 0);
+    assert!(done.set_aside.unwrap().exists());
+    assert_eq!(round(&world, "2026-03-09T14:01:00-04:00").await.len(), 2, "it is not told again");
+    world.feed(feed(&["First", "Second", "Third", "Fourth"]));
+    let heard = round(&world, "2026-03-09T15:00:00-04:00").await;
+    assert_eq!(heard[2..], ["New: Fourth"], "what comes after it is");
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_while_others_write() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    let pipeline = world.open(NOON).await;
+    let reader = Store::open(&world.config().state, Access::Shared).await.unwrap();
+    let feeds = &pipeline.config.feeds;
+    for turn in 0..5 {
+        let titles: Vec<String> = (0..=turn).map(|number| format!("Talk {number}")).collect();
+        let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+        world.feed(feed(&titles));
+        let to = world.path(&format!("backup-{turn}.db"));
+        let (backup, poll) =
+            tokio::join!(reader.backup(&to), pipeline.poll(&feeds["site"], at(NOON)));
+        backup.unwrap();
+        poll.unwrap();
+        let folder = world.path(&format!("state-{turn}"));
+        store::restore(&folder, &to, at(NOON)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_backup_changes_nothing() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let state = world.config().state;
+    let store = Store::open(&state, Access::Shared).await.unwrap();
+    let before = store.feed("site").await.unwrap();
+    assert!(before.baseline_at.is_some());
+
+    let text = world.path("text");
+    fs::write(&text, "this is no database ".repeat(500)).unwrap();
+    let other = world.path("other.db");
+    let url = format!("sqlite://{}?mode=rwc", other.display());
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    database.execute("CREATE TABLE tunes (name TEXT)").await.unwrap();
+    database.close().await.unwrap();
+    let good = world.path("good.db");
+    store.backup(&good).await.unwrap();
+    drop(store);
+    // A page in the middle is not what it was.
+    let damaged = world.path("damaged.db");
+    let mut bytes = fs::read(&good).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xA5);
+    fs::write(&damaged, bytes).unwrap();
+    let newer = world.path("newer.db");
+    fs::copy(&good, &newer).unwrap();
+    let url = format!("sqlite://{}", newer.display());
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    database.execute("INSERT INTO schema_version (version) VALUES (4711)").await.unwrap();
+    database.close().await.unwrap();
+
+    for (file, expected) in [
+        (&text, "is no state of beadle"),
+        (&other, "is no state of beadle"),
+        (&damaged, "the database is damaged"),
+        (&newer, "made by a newer beadle (schema 4711"),
+        (&world.path("absent.db"), "cannot be used"),
+    ] {
+        let error = store::restore(&state, file, at(NOON)).await.unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        let names: Vec<_> = fs::read_dir(&state).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(!names.iter().any(|name| name.to_string_lossy().contains("rest")), "{names:?}");
+    }
+    let store = Store::open(&state, Access::Shared).await.unwrap();
+    assert_eq!(store.feed("site").await.unwrap(), before);
+
+    let _running = world.open(NOON).await;
+    let error = store::restore(&state, &good, at(NOON)).await.unwrap_err();
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+}
+
+async fn examine(world: &World) -> (String, bool) {
+    doctor(&world.config(), &Fetcher::new().unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_doctor_finds_nothing_wrong_and_then_what_is() {
+    let world = World::new();
+    let (report, good) = examine(&world).await;
+    assert!(!good && report.contains("note  state: "), "{report}");
+    assert!(report.contains("FAIL  feed site: "), "{report}");
+
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let (report, good) = examine(&world).await;
+    assert!(good, "{report}");
+    for line in
+        [": sound, ", "ok    outbox: nothing is overdue", "ok    disk: ", "ok    time zones: 20"]
+    {
+        assert!(report.contains(line), "{line:?} in {report}");
+    }
+
+    // A message that waits, and nobody who sends it.
+    world.feed(feed(&["First", "Second"]));
+    let pipeline = world.open(NOON).await;
+    pipeline.poll(&pipeline.config.feeds["site"], at(NOON)).await.unwrap();
+    drop(pipeline);
+    let (report, good) = examine(&world).await;
+    assert!(good && report.contains("1 message is overdue, since beadle is not"), "{report}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_a_database_is_damaged() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let state = world.config().state;
+    let copy = world.path("copy.db");
+    Store::open(&state, Access::Shared).await.unwrap().backup(&copy).await.unwrap();
+    let mut bytes = fs::read(&copy).unwrap();
+    let size = bytes.len();
+    bytes[size / 2..].fill(0xA5);
+    fs::remove_dir_all(&state).unwrap();
+    fs::create_dir(&state).unwrap();
+    fs::write(state.join("beadle.db"), bytes).unwrap();
+    let (report, good) = examine(&world).await;
+    assert!(!good && report.contains("damaged: `beadle restore` a backup"), "{report}");
+}
+
+/// A busy calendar, told and forgotten: the file stays as small as what is of use.
+#[tokio::test]
+async fn five_years_leave_a_small_file() {
+    let mut world = World::new();
+    world.edit("remind_all_day", "announce = [\"new\"]\n            remind_all_day");
+    let start = at(NOON);
+    let day = |number: i64| start + SignedDuration::from_hours(24 * number);
+    let text = "An abstract of the length that speakers write, with a sentence or two on what is \
+                known and on what is new. "
+        .repeat(15);
+    let mut sizes = Vec::new();
+    let pipeline = world.open(NOON).await;
+    let site = &pipeline.config.feeds["site"];
+    for week in 0..5 * 52 {
+        // Three months of a calendar with one event on each day.
+        let events: Vec<String> = (week * 7..week * 7 + 90)
+            .map(|number| {
+                let date = day(number + 1).strftime("%Y%m%d").to_string();
+                let more = format!("DESCRIPTION:{number} {text}\r\n");
+                event_with(
+                    &format!("e{number}"),
+                    &format!("Talk {number}"),
+                    &(date + "T170000"),
+                    &more,
+                )
+            })
+            .collect();
+        world.feed(calendar(&events));
+        pipeline.poll(site, day(week * 7)).await.unwrap().result.unwrap();
+        for number in week * 7..week * 7 + 7 {
+            pipeline.tick(day(number)).await.unwrap();
+            pipeline.deliver(day(number)).await.unwrap();
+        }
+        pipeline.store.tidy(day(week * 7)).await.unwrap();
+        if week % 52 == 51 {
+            let found =
+                pipeline.store.soundness(&world.config().state, day(week * 7)).await.unwrap();
+            sizes.push(found.size);
+        }
+    }
+    eprintln!("bytes after each year: {sizes:?}; messages: {}", world.discord.messages().len());
+    assert!(world.discord.messages().len() > 3 * 365, "it has told something");
+    assert!(sizes[4] < 16 << 20, "{sizes:?}");
+    assert!(sizes[4] < sizes[2] + sizes[2] / 10, "it does not grow: {sizes:?}");
+}
+
+/// The state says who asked for what.
+#[cfg(unix)]
+#[tokio::test]
+async fn the_state_and_its_backups_are_for_their_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let to = world.path("backup.db");
+    let store = Store::open(&world.config().state, Access::Shared).await.unwrap();
+    store.backup(&to).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&to), 0o600);
+    assert_eq!(mode(&world.config().state.join("beadle.db")), 0o600);
+}
