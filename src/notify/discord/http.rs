@@ -9,7 +9,12 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, redirect};
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 
+use super::{API, gone, outcome};
+use crate::config;
+use crate::config::secret::SecretSource;
+use crate::message::discord::Target;
 use crate::notify::{NotifyError, SetupError, chain};
 
 /// Discord asks for this form and may block others (error 40333).
@@ -93,6 +98,84 @@ impl fmt::Debug for Http {
     }
 }
 
+/// The bot: any request of Discord's REST API in its name.
+///
+/// ```text
+/// let bot = Bot::new(&config.discord, &http)?;                     // None without a token
+/// let path = format!("/channels/{channel}/messages/{message}");
+/// let answer = bot.call(Method::PATCH, &path, Some(&body)).await?; // Err: no answer came
+/// match answer.code() {
+///     Some(10008) => …                                             // somebody deleted it
+///     _ => answer.accepted()?,                                     // &Value, or what to do
+/// }
+/// ```
+///
+/// Rate limits are kept by the call itself, which waits for its turn where the wait is short; a
+/// longer one is [`NotifyError::Retry`]. Nothing is repeated. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Bot {
+    http: Http,
+    api_url: Url,
+    token: SecretSource,
+}
+
+impl Bot {
+    /// None where `[discord]` has no token.
+    pub fn new(config: &config::Discord, http: &Http) -> Option<Bot> {
+        let (http, api_url) = (http.clone(), config.api_url.clone());
+        config.token.clone().map(|token| Bot { http, api_url, token })
+    }
+
+    /// One attempt. `path` follows the API version: `/channels/7/messages?limit=100`. An answer of
+    /// any status is `Ok`.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NotifyError> {
+        let (secret, authorization) = authorization(&self.token)?;
+        let body = body.map(Value::to_string);
+        let call = Call {
+            route: route(&method, path),
+            method,
+            api: &format!("{}{API}", self.api_url.as_str().trim_end_matches('/')),
+            path: path.to_owned(),
+            authorization: Some(&authorization),
+            secret: &secret,
+            body: body.as_deref(),
+        };
+        self.http.call(call).await
+    }
+}
+
+/// The bot's token, and the header that is made of it. The token is read anew each time, so that
+/// one that was changed is picked up; one that cannot be read or used is
+/// [`NotifyError::ReceiverGone`].
+pub(super) fn authorization(token: &SecretSource) -> Result<(String, HeaderValue), NotifyError> {
+    let token = token
+        .read()
+        .map_err(|error| gone(format!("cannot read the bot token: {}", chain(&error))))?;
+    let token = token.expose().to_owned();
+    let mut header = HeaderValue::from_str(&format!("Bot {token}"))
+        .map_err(|_| gone("the bot token holds characters no token has".to_owned()))?;
+    header.set_sensitive(true);
+    Ok((token, header))
+}
+
+/// What is limited together: the method, and the path without its query and without the ids below
+/// its first resource.
+fn route(method: &Method, path: &str) -> String {
+    let path = path.split('?').next().unwrap_or_default();
+    let mut route = method.to_string();
+    for (at, segment) in path.split('/').filter(|segment| !segment.is_empty()).enumerate() {
+        let is_id = segment.bytes().all(|byte| byte.is_ascii_digit());
+        route.push('/');
+        route.push_str(if at > 1 && is_id { "{id}" } else { segment });
+    }
+    route
+}
+
 /// A request about to be made; holds a secret, so it has no `Debug`.
 pub(super) struct Call<'a> {
     pub method: Method,
@@ -108,7 +191,8 @@ pub(super) struct Call<'a> {
 
 /// What Discord, or something in front of it, said.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub struct Answer {
+    /// Of HTTP.
     pub status: u16,
     /// Null where the body is no JSON: Cloudflare answers in HTML.
     pub json: Value,
@@ -117,6 +201,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The JSON error code, such as 10008 for a message that is no more.
+    /// <https://docs.discord.com/developers/topics/opcodes-and-status-codes>
+    pub fn code(&self) -> Option<u64> {
+        self.json.get("code").and_then(Value::as_u64)
+    }
+
+    /// What the bot asked for; where it was refused, what that means and what to do.
+    pub fn accepted(&self) -> Result<&Value, NotifyError> {
+        outcome::of_question(self, Target::Bot)
+    }
+
     fn new(status: u16, headers: &HeaderMap, body: String) -> Answer {
         let json: Value = serde_json::from_str(&body).unwrap_or_default();
         let retry_after = json
@@ -224,6 +319,20 @@ mod tests {
         }
         let answer = Answer::new(status, &headers, body.to_owned());
         limits.learn("a", now, &headers, &answer);
+    }
+
+    #[test]
+    fn what_is_limited_together() {
+        let table = [
+            (Method::POST, "/channels/7/messages", "POST/channels/7/messages"),
+            (Method::GET, "/channels/7/messages?limit=9", "GET/channels/7/messages"),
+            (Method::PATCH, "/channels/7/messages/12", "PATCH/channels/7/messages/{id}"),
+            (Method::PUT, "/guilds/1/commands", "PUT/guilds/1/commands"),
+            (Method::GET, "/users/@me", "GET/users/@me"),
+        ];
+        for (method, path, expected) in table {
+            assert_eq!(route(&method, path), expected);
+        }
     }
 
     const SECOND: Duration = Duration::from_secs(1);

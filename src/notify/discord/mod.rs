@@ -22,8 +22,8 @@ use crate::config::secret::SecretSource;
 use crate::config::{Config, DiscordTarget};
 use crate::message::discord::{Target, render};
 use crate::plan::Notification;
-use http::Call;
-pub use http::Http;
+pub use http::{Answer, Bot, Http};
+use http::{Call, authorization};
 
 /// The API version spoken; it is part of every path.
 const API: &str = "/api/v10";
@@ -92,13 +92,7 @@ impl Discord {
     fn access(&self) -> Result<Access, NotifyError> {
         match &self.sender {
             Sender::Bot { channel, token } => {
-                let token = token.read().map_err(|error| {
-                    gone(format!("cannot read the bot token: {}", chain(&error)))
-                })?;
-                let token = token.expose().to_owned();
-                let mut authorization = HeaderValue::from_str(&format!("Bot {token}"))
-                    .map_err(|_| gone("the bot token holds characters no token has".to_owned()))?;
-                authorization.set_sensitive(true);
+                let (token, authorization) = authorization(token)?;
                 Ok(Access {
                     api: format!("{}{API}", self.api_url.as_str().trim_end_matches('/')),
                     resource: format!("/channels/{channel}"),

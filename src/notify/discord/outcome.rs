@@ -13,7 +13,7 @@ pub(super) fn of_message(answer: &Answer, by: Target) -> Result<Receipt, NotifyE
     let posted = |id: Option<&Value>| {
         Ok(Receipt { remote_id: id.and_then(Value::as_str).unwrap_or_default().to_owned() })
     };
-    match (answer.status, code(answer)) {
+    match (answer.status, answer.code()) {
         // Posted, whatever the body looks like.
         (200..=299, _) => posted(answer.json.get("id")),
         // The nonce was recognised, and the message it belongs to has been deleted since: it did
@@ -31,10 +31,6 @@ pub(super) fn of_question(answer: &Answer, by: Target) -> Result<&Value, NotifyE
     }
 }
 
-fn code(answer: &Answer) -> Option<u64> {
-    answer.json.get("code").and_then(Value::as_u64)
-}
-
 /// What a refusal asks for: the outer shape of a [`NotifyError`].
 enum Class {
     Retry,
@@ -45,7 +41,7 @@ enum Class {
 
 fn refusal(answer: &Answer, by: Target) -> NotifyError {
     use Class::{Gone, Permanent, Retry, Uncertain};
-    let (class, advice) = match (answer.status, code(answer).unwrap_or_default()) {
+    let (class, advice) = match (answer.status, answer.code().unwrap_or_default()) {
         (429, _) => (Retry, "Discord's rate limit is used up"),
         (_, 20016 | 20028 | 20029 | 40003 | 40062) => (Retry, "Discord asks to write more slowly"),
         (500.., _) | (_, 130_000) => (Uncertain, "Discord has a problem"),
@@ -112,7 +108,7 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
 /// The answer itself: `HTTP 400, 50035 Invalid Form Body; embeds.0.title: Must be 256 or fewer`.
 fn quote(answer: &Answer) -> String {
     let mut text = format!("HTTP {}", answer.status);
-    if let Some(code) = code(answer) {
+    if let Some(code) = answer.code() {
         text.push_str(&format!(", {code}"));
     }
     if let Some(message) = answer.json.get("message").and_then(Value::as_str) {
