@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -464,46 +464,23 @@ const HOSTILE: &[&str] = &[
     "é\u{2028}漢字 👩‍👩‍👧 =?utf-8?b?QQ==?= \"quoted\" <a@b> ,;:\\",
 ];
 
-/// Against Discord's own description of its API.
+/// The stand-in judges each.
 #[tokio::test]
-async fn every_message_fits_discords_schema() {
-    let shared = std::env::var_os("BEADLE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let path = shared.join("discord/openapi.json");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        eprintln!("skipped: no {}", path.display());
-        return;
-    };
-    let openapi: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let schema = |name: &str| {
-        let schema = json!({
-            "$ref": format!("#/components/schemas/{name}"),
-            "components": openapi["components"],
-        });
-        jsonschema::validator_for(&schema).unwrap()
-    };
+async fn every_message_is_one_that_discord_takes() {
     let discord = DiscordStandIn::start();
+    discord.set_nonce_window(Duration::ZERO);
     let setup = Setup::new(&discord.url());
     let registry = setup.registry();
     let long = "x".repeat(5000);
     let many = vec!["Talk"; 40];
     let cases: [&[&str]; 4] = [&["Talk"], HOSTILE, &[&long], &many];
-    for (endpoint, schema) in [
-        ("channel/discord", schema("MessageCreateRequest")),
-        ("webhook/discord", schema("IncomingWebhookRequestPartial")),
-    ] {
+    for endpoint in ["channel/discord", "webhook/discord"] {
         let notifier = &registry.get(endpoint).unwrap().notifier;
         for titles in cases {
-            discord.set_nonce_window(Duration::ZERO);
             send_to(notifier.as_ref(), "", titles).await.unwrap();
-            let body = discord.requests().pop().unwrap().json;
-            let errors: Vec<String> = schema.iter_errors(&body).map(|e| e.to_string()).collect();
-            assert!(errors.is_empty(), "{endpoint}: {errors:?}\n{body:#}");
-            assert!(body["content"].as_str().unwrap_or_default().chars().count() <= 2000);
         }
-        // The judge can say no.
-        assert!(!schema.is_valid(&json!({ "content": "x".repeat(4001) })));
     }
+    assert_eq!(discord.messages().len(), 8);
 }
 
 // ---- mail --------------------------------------------------------------------------------------

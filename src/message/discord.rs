@@ -71,13 +71,26 @@ fn body(message: &CreateMessage) -> Value {
     };
     let mut body = Map::new();
     for name in ["embeds", "components", "nonce", "enforce_nonce"] {
-        if let Some(value) = written.remove(name).filter(|value| *value != Value::Bool(false)) {
+        if let Some(mut value) = written.remove(name).filter(|value| *value != Value::Bool(false)) {
+            prune(&mut value);
             body.insert(name.to_owned(), value);
         }
     }
     let parse = written.remove("allowed_mentions").map(|mentions| mentions["parse"].clone());
     body.insert("allowed_mentions".to_owned(), json!({ "parse": parse }));
     Value::Object(body)
+}
+
+/// Without nulls: some are for fields that only an answer has.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().for_each(prune);
+        }
+        Value::Array(list) => list.iter_mut().for_each(prune),
+        _ => {}
+    }
 }
 
 fn embeds(view: &View) -> Vec<CreateEmbed> {

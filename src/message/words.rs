@@ -2,7 +2,7 @@
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
-use url::Url;
+use url::{Position, Url};
 
 /// Longest address that is shown (Discord's limit for the addresses of an embed).
 const MAX_URL: usize = 2048;
@@ -145,16 +145,24 @@ pub(crate) fn web_url(text: &str) -> Option<String> {
     if !matches!(url.scheme(), "http" | "https") || url.host_str()?.is_empty() || !plain {
         return None;
     }
-    let url = String::from(url);
+    let (host, rest) = (&url[..Position::BeforePath], &url[Position::BeforePath..]);
     // The fragment and query may keep quotes and backticks, which some readers of mail and
-    // Markdown take for the end of the address.
-    let mut out = String::with_capacity(url.len());
-    for c in url.chars() {
-        match c {
-            '"' | '\'' | '`' | '<' | '>' | '\\' | '^' | '{' | '|' | '}' => {
-                out.push_str(&format!("%{:02X}", u32::from(c)));
-            }
-            c => out.push(c),
+    // Markdown take for the end of the address, and what RFC 3986 (unlike the URL standard) has no
+    // place for.
+    let mut out = String::with_capacity(host.len() + rest.len());
+    out.push_str(host);
+    let mut in_fragment = false;
+    for (at, c) in rest.char_indices() {
+        let odd = match c {
+            '"' | '\'' | '`' | '<' | '>' | '\\' | '^' | '{' | '|' | '}' | '[' | ']' => true,
+            '#' => std::mem::replace(&mut in_fragment, true),
+            '%' => rest[at + 1..].chars().take(2).filter(char::is_ascii_hexdigit).count() < 2,
+            _ => false,
+        };
+        if odd {
+            out.push_str(&format!("%{:02X}", u32::from(c)));
+        } else {
+            out.push(c);
         }
     }
     (out.len() <= MAX_URL).then_some(out)
@@ -215,6 +223,10 @@ mod tests {
             ("https://bank.example@evil.example/", None),
             ("//example.edu/x", None),
             ("https://", None),
+            (
+                "https://[::1]/a[0]?b=[c]&d=100%#e#f%2",
+                Some("https://[::1]/a%5B0%5D?b=%5Bc%5D&d=100%25#e%23f%252"),
+            ),
         ] {
             assert_eq!(web_url(text).as_deref(), expected, "{text}");
         }

@@ -1,4 +1,5 @@
-//! A Discord REST API of the size of this program.
+//! A Discord REST API of the size of this program. Every request is judged by [`openapi`]; a test
+//! that makes one which Discord would not accept fails.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use super::openapi;
 
 /// A request as it came in.
 #[derive(Clone, Debug)]
@@ -105,6 +108,8 @@ struct State {
     messages: Vec<(Message, Instant)>,
     channels: HashMap<String, Value>,
     nonce_window: Duration,
+    /// What was wrong with requests.
+    faults: Vec<String>,
 }
 
 /// The server; it stops taking connections when dropped.
@@ -126,6 +131,7 @@ impl DiscordStandIn {
             messages: Vec::new(),
             channels: HashMap::new(),
             nonce_window: Duration::from_secs(300),
+            faults: Vec::new(),
         }));
         let stopped = Arc::new(AtomicBool::new(false));
         let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
@@ -172,6 +178,11 @@ impl DiscordStandIn {
         self.state().messages.iter().map(|(message, _)| message.clone()).collect()
     }
 
+    /// Takes what was wrong with the requests so far, for a test that means to be refused.
+    pub fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().faults)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -181,6 +192,12 @@ impl Drop for DiscordStandIn {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
+        if std::thread::panicking() {
+            return;
+        }
+        let faults = self.take_faults();
+        assert!(faults.is_empty(), "Discord would not accept:\n{}", faults.join("\n"));
+        eprintln!("{} requests to Discord judged so far", openapi::judged());
     }
 }
 
@@ -188,10 +205,17 @@ impl Drop for DiscordStandIn {
 fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     while let Ok(Some(request)) = read_request(&mut reader) {
+        let faults = openapi::faults(&request.method, &request.path, &request.json);
         let (done, answer) = {
             let mut state = state.lock().unwrap();
             state.requests.push(request.clone());
             let mut answer = state.script.pop_front().unwrap_or(Answer::Normal);
+            if !faults.is_empty() {
+                answer = Answer::error(400, 50035, &faults.join("; "));
+                let (method, path) = (&request.method, &request.path);
+                let told = faults.join("\n  ");
+                state.faults.push(format!("{method} {path}\n{:#}\n  {told}", request.json));
+            }
             let done = match answer {
                 Answer::DoneThen(then) => {
                     answer = *then;
