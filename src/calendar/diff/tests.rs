@@ -1,0 +1,594 @@
+use jiff::ToSpan;
+use proptest::prelude::*;
+
+use super::*;
+
+/// An event of one hour in New York.
+pub(crate) fn event(uid: &str, summary: &str, start: &str) -> Event {
+    let local: jiff::civil::DateTime = start.parse().unwrap();
+    let zoned = |local| When::Zoned { local, zone: "America/New_York".to_owned() };
+    Event {
+        uid: Uid(uid.to_owned()),
+        recurrence_id: None,
+        this_and_future: false,
+        sequence: 0,
+        status: Status::Confirmed,
+        judged: None,
+        start: zoned(local),
+        end: zoned(local + 1.hour()),
+        summary: summary.to_owned(),
+        description: String::new(),
+        location: String::new(),
+        url: None,
+        categories: Vec::new(),
+        categories_raw: Vec::new(),
+        organizer: None,
+        image: None,
+        join: None,
+        recurrence: Default::default(),
+        created: None,
+        last_modified: None,
+    }
+}
+
+/// A feed followed over time.
+struct Feed {
+    known: Vec<Known>,
+    now: Timestamp,
+    settle: SignedDuration,
+    confirm: SignedDuration,
+    prodid: String,
+}
+
+impl Feed {
+    fn of(events: &[Event]) -> Self {
+        let mut feed = Feed {
+            known: Vec::new(),
+            now: "2026-11-23T12:00:00Z".parse().unwrap(),
+            settle: SignedDuration::from_mins(5),
+            confirm: SignedDuration::from_mins(30),
+            prodid: String::new(),
+        };
+        assert_eq!(feed.poll(events), [""; 0], "a first reading tells nothing");
+        feed
+    }
+
+    fn at_once(mut self) -> Self {
+        (self.settle, self.confirm) = (SignedDuration::ZERO, SignedDuration::ZERO);
+        self
+    }
+
+    /// One poll, an hour after the last; the changes as `kind key fields`.
+    fn poll(&mut self, events: &[Event]) -> Vec<String> {
+        self.reading(Reading {
+            prodid: self.prodid.clone(),
+            events: events.iter().map(|e| (e.clone(), print(e))).collect(),
+            complete: true,
+            ..Reading::default()
+        })
+        .changes
+        .iter()
+        .map(|c| {
+            let fields: Vec<&str> = c.fields.iter().map(|f| f.as_str()).collect();
+            format!("{:?} {} {}", c.kind, c.key, fields.join(",")).trim_end().to_owned()
+        })
+        .collect()
+    }
+
+    fn reading(&mut self, reading: Reading) -> Outcome {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let cx = Context {
+            now: self.now,
+            zones: &Zones::default(),
+            zone: &zone,
+            settle: self.settle,
+            confirm: self.confirm,
+            baseline: self.known.is_empty(),
+        };
+        let out = self.compared(reading, &cx);
+        let mut rows: BTreeMap<_, _> = self.known.drain(..).map(|k| (k.key.clone(), k)).collect();
+        out.forget.iter().for_each(|key| drop(rows.remove(key)));
+        rows.extend(out.write.iter().map(|k| (k.key.clone(), k.clone())));
+        self.known = rows.into_values().collect();
+        self.now += 1.hour();
+        out
+    }
+
+    /// Given all events, and given those alone that are involved, the outcome is the same.
+    fn compared(&self, mut reading: Reading, cx: &Context<'_>) -> Outcome {
+        // What was met the last time need not be read again.
+        let mut unchanged = Fingerprints::new(
+            self.known
+                .iter()
+                .filter(|known| known.presence == Presence::Listed)
+                .map(|known| known.fingerprint)
+                .collect(),
+        );
+        let known = self.known.clone();
+        let all = diff(known, &Rest::default(), reading.clone(), cx);
+        reading.events.retain(|(_, print)| !unchanged.meet(*print));
+        reading.unchanged = unchanged;
+        let index: Vec<Glance> = self.known.iter().map(|known| glance(known, cx)).collect();
+        let (keys, rest) = involved(&index, &mut reading);
+        let known = self.known.iter().filter(|k| keys.contains(&k.key.hash64()));
+        let some = diff(known.cloned().collect(), &rest, reading, cx);
+        assert_eq!(some.changes, all.changes);
+        assert_eq!(some.recheck_at, all.recheck_at);
+        some
+    }
+}
+
+fn glance(known: &Known, cx: &Context<'_>) -> Glance {
+    let (starts, ends) = recur::bounds(&known.seen, cx.zones, cx.zone);
+    Glance {
+        key: known.key.hash64(),
+        fingerprint: known.fingerprint,
+        starts: starts.as_millisecond(),
+        marks: Marks::of(&known.seen),
+        listed: known.presence == Presence::Listed,
+        pending: known.since.is_some(),
+        upcoming: ends > cx.now,
+    }
+}
+
+fn print(event: &Event) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(&serde_json::to_vec(event).unwrap())
+}
+
+fn talks() -> Vec<Event> {
+    (1..=6)
+        .map(|day| {
+            let start = format!("2026-12-0{day}T12:00");
+            Event {
+                location: format!("Room {day}"),
+                ..event(&format!("talk-{day}"), &format!("Talk {day}"), &start)
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_same_feed_is_no_change_in_any_order() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    events.reverse();
+    events[0].sequence = 7;
+    events[1].last_modified = Some(feed.now);
+    events[2].summary = "Talk  4 ".into();
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert!(feed.known.iter().all(|known| known.since.is_none()));
+}
+
+#[test]
+fn a_change_is_told_once_when_it_has_lasted() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    events[1].summary = "Talk 2: now with a title".into();
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), ["Updated talk-2 summary"]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+}
+
+#[test]
+fn a_burst_is_one_change_and_a_flap_is_none() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    let before = events.clone();
+    events[0].summary = "Typo".into();
+    feed.poll(&events);
+    events[0].summary = "Fixed".into();
+    events[0].location = "Hall".into();
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), ["Updated talk-1 summary,location"]);
+    feed.poll(&before);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+}
+
+#[test]
+fn a_recheck_is_asked_for_after_the_settle_time() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    events.push(event("new", "New", "2026-12-02T09:00"));
+    let now = feed.now;
+    let events = events.iter().map(|e| (e.clone(), print(e))).collect();
+    let out = feed.reading(Reading { events, complete: true, ..Reading::default() });
+    assert_eq!(out.recheck_at, Some(now + 5.minutes()));
+}
+
+#[test]
+fn a_new_event_is_new_once_and_never_if_it_was_a_slip() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    events.push(event("new", "New", "2026-12-02T09:00"));
+    feed.poll(&events);
+    assert_eq!(feed.poll(&events), ["New new"]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    let slip = [events.clone(), vec![event("slip", "Slip", "2026-12-02T10:00")]].concat();
+    feed.poll(&slip);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert!(feed.known.iter().all(|known| known.key.0 != "slip"));
+}
+
+#[test]
+fn a_moved_event_with_a_new_uid_is_rescheduled() {
+    let mut events = talks();
+    events[2].uid = Uid("9-1796212800-1796217300@x".into());
+    let mut feed = Feed::of(&events).at_once();
+    let moved = event("9-1796225400-1796229900@x", "Talk 3", "2026-12-03T15:30");
+    events[2] = Event { location: "Room 3".into(), ..moved };
+    assert_eq!(feed.poll(&events), ["Rescheduled 9-1796212800-1796217300@x start,end"]);
+    // The row keeps the key of its first sight.
+    assert_eq!(feed.poll(&events), [""; 0]);
+}
+
+#[test]
+fn the_same_instant_in_another_zone_is_no_change() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events).at_once();
+    let zone = "Europe/Lisbon".to_owned();
+    let at = |text: &str| When::Zoned { local: text.parse().unwrap(), zone: zone.clone() };
+    events[0].start = at("2026-12-01T17:00");
+    events[0].end = at("2026-12-01T18:00");
+    assert_eq!(feed.poll(&events), [""; 0]);
+}
+
+#[test]
+fn absence_is_told_after_two_readings_half_an_hour_apart() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events);
+    events.remove(2);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    assert_eq!(feed.poll(&events), ["Missing talk-3"]);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    let all = talks();
+    feed.poll(&all);
+    assert_eq!(feed.poll(&all), ["Reinstated talk-3"]);
+    assert_eq!(feed.poll(&all), [""; 0]);
+}
+
+#[test]
+fn a_short_absence_is_not_told() {
+    let mut feed = Feed::of(&talks());
+    feed.poll(&talks()[1..]);
+    assert_eq!(feed.poll(&talks()), [""; 0]);
+    assert_eq!(feed.poll(&talks()), [""; 0]);
+}
+
+#[test]
+fn half_an_answer_removes_nothing() {
+    let mut feed = Feed::of(&talks());
+    for _ in 0..3 {
+        let events = talks()[..2].iter().map(|e| (e.clone(), print(e))).collect();
+        let out = feed.reading(Reading { events, complete: false, ..Reading::default() });
+        assert_eq!(out.changes, []);
+    }
+}
+
+#[test]
+fn an_emptied_feed_is_held_back_for_a_day() {
+    let mut feed = Feed::of(&talks());
+    let empty = Reading { complete: true, ..Reading::default() };
+    let out = feed.reading(empty.clone());
+    assert_eq!(out.notes, [Note::MassLoss { missing: 6, listed: 6 }]);
+    for _ in 0..23 {
+        assert_eq!(feed.reading(empty.clone()).changes, []);
+    }
+    assert_eq!(feed.reading(empty.clone()).changes.len(), 6);
+    assert_eq!(feed.reading(empty).changes, []);
+}
+
+#[test]
+fn events_that_have_begun_leave_without_a_word() {
+    let mut feed = Feed::of(&talks()).at_once();
+    feed.now = "2026-12-02T18:00:00Z".parse().unwrap();
+    assert_eq!(feed.poll(&talks()[2..]), [""; 0]);
+}
+
+#[test]
+fn what_a_nearer_event_pushes_out_is_not_withdrawn() {
+    let mut feed = Feed::of(&talks()).at_once();
+    let mut rolled = talks()[..5].to_vec();
+    rolled.push(event("near", "Near", "2026-11-25T12:00"));
+    assert_eq!(feed.poll(&rolled), ["New near"]);
+    assert_eq!(feed.poll(&talks()), ["Missing near"]);
+}
+
+#[test]
+fn the_last_event_of_a_short_feed_can_be_withdrawn() {
+    let mut feed = Feed::of(&talks()).at_once();
+    assert_eq!(feed.poll(&talks()[..5]), ["Missing talk-6"]);
+}
+
+#[test]
+fn a_full_window_is_believed_to_go_on() {
+    let many = |n: usize| -> Vec<Event> {
+        (0..n)
+            .map(|i| {
+                let start = format!("2026-12-{:02}T{:02}:00", 1 + i / 10, 8 + i % 10);
+                event(&format!("e{i}"), &format!("Event {i}"), &start)
+            })
+            .collect()
+    };
+    let mut feed = Feed::of(&many(31)).at_once();
+    feed.prodid = "-//Example - ECPv6.16.3//NONSGML v1.0//EN".into();
+    assert_eq!(feed.poll(&many(30)), [""; 0]);
+}
+
+#[test]
+fn one_switch_that_changes_many_events_is_not_news_of_each() {
+    let mut events = talks();
+    events.iter_mut().for_each(|e| e.categories = vec!["Career".into()]);
+    events[5].location.clear();
+    let mut feed = Feed::of(&events).at_once();
+    events.iter_mut().for_each(|e| e.categories = vec!["Careers & Jobs".into()]);
+    let rows = events.iter().map(|e| (e.clone(), print(e))).collect();
+    let out = feed.reading(Reading { events: rows, complete: true, ..Reading::default() });
+    assert_eq!(out.changes, []);
+    assert_eq!(
+        out.notes,
+        [Note::CategoriesRenamed {
+            from: vec!["Career".into()],
+            to: vec!["Careers & Jobs".into()],
+            events: 6
+        }]
+    );
+    // A venue renamed is told of each event, a place out of nowhere in many is not.
+    events.iter_mut().take(5).for_each(|e| e.location = "Hall".into());
+    assert_eq!(feed.poll(&events).len(), 5);
+    events.iter_mut().take(5).for_each(|e| e.location.clear());
+    assert_eq!(feed.poll(&events), [""; 0]);
+}
+
+#[test]
+fn a_uid_that_an_event_has_left_names_another_one() {
+    let mut feed = Feed::of(&talks()).at_once();
+    let mut events = talks();
+    events[0].uid = Uid("moved-on".into());
+    assert_eq!(feed.poll(&events), [""; 0]);
+    // Twice: the second finds the key of the first taken, too.
+    for n in 1..=2 {
+        let start = format!("2026-12-1{n}T12:00");
+        events.push(event("talk-1", &format!("Another {n}"), &start));
+        let key = format!("talk-1{}", "'".repeat(n));
+        assert_eq!(feed.poll(&events), [format!("New {key}")]);
+        assert_eq!(feed.known.len(), 6 + n);
+        events.last_mut().unwrap().uid = Uid(format!("moved-on-{n}"));
+        assert_eq!(feed.poll(&events), [""; 0]);
+    }
+}
+
+#[test]
+fn new_uids_on_every_fetch_are_noticed_and_not_told() {
+    let mut feed = Feed::of(&talks());
+    for round in 0..3 {
+        let mut events = talks();
+        events.iter_mut().for_each(|e| e.uid = Uid(format!("{}-{round}", e.uid)));
+        let rows = events.iter().map(|e| (e.clone(), print(e))).collect();
+        let out = feed.reading(Reading { events: rows, complete: true, ..Reading::default() });
+        assert_eq!(out.changes, []);
+        assert_eq!(out.notes, [Note::UidsChurn { events: 6 }]);
+    }
+}
+
+#[test]
+fn status_says_more_than_absence() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events).at_once();
+    events[0].status = Status::Cancelled;
+    assert_eq!(feed.poll(&events), ["Cancelled talk-1 status"]);
+    events[0].status = Status::Confirmed;
+    assert_eq!(feed.poll(&events), ["Reinstated talk-1 status"]);
+    events[0].status = Status::Postponed;
+    assert_eq!(feed.poll(&events), ["Postponed talk-1 status"]);
+}
+
+#[test]
+fn what_the_site_said_holds_for_an_event_that_has_left_the_list() {
+    let mut events = talks();
+    events[5].uid = Uid("6-1796644800-1796648400@example.edu".into());
+    let mut feed = Feed::of(&events).at_once();
+    let stem = "6@example.edu".to_owned();
+    let verdict = Verdict { status: Status::Cancelled, reason: None };
+    let uid = events[5].uid.clone();
+    let mut status = |events: &[Event], off: &[(String, Verdict)]| {
+        feed.reading(Reading {
+            events: events.iter().map(|e| (e.clone(), print(e))).collect(),
+            complete: true,
+            statuses: Some(off.iter().cloned().collect()),
+            restated: [stem.clone()].into(),
+            ..Reading::default()
+        });
+        feed.known.iter().find(|known| known.seen.uid == uid).unwrap().seen.status
+    };
+    let off = [(stem.clone(), verdict)];
+    assert_eq!(status(&events, &off), Status::Cancelled);
+    assert_eq!(status(&events[..5], &[]), Status::Cancelled, "it was not asked about");
+    assert_eq!(status(&events, &[]), Status::Confirmed);
+}
+
+#[test]
+fn what_comes_back_for_a_moment_only_stays_withdrawn() {
+    let mut feed = Feed::of(&talks());
+    let told: Vec<_> = (0..3).flat_map(|_| feed.poll(&talks()[1..])).collect();
+    assert_eq!(told, ["Missing talk-1"]);
+    for events in [&talks()[..], &talks()[1..], &talks()[..]] {
+        assert_eq!(feed.poll(events), [""; 0]);
+    }
+    assert_eq!(feed.poll(&talks()), ["Reinstated talk-1"], "when it has lasted");
+}
+
+#[test]
+fn what_is_off_leaves_without_another_word() {
+    for status in [Status::Cancelled, Status::Postponed] {
+        let mut events = talks();
+        let mut feed = Feed::of(&events).at_once();
+        events[0].status = status;
+        assert_eq!(feed.poll(&events).len(), 1);
+        assert_eq!(feed.poll(&events[1..]), [""; 0]);
+        assert_eq!(feed.poll(&events), [""; 0]);
+        assert_eq!(feed.poll(&events[1..]), [""; 0]);
+        events[0].status = Status::Confirmed;
+        assert_eq!(feed.poll(&events), ["Reinstated talk-1 status"]);
+    }
+}
+
+#[test]
+fn a_second_entry_of_an_event_is_marked() {
+    let mut events = talks();
+    let mut feed = Feed::of(&events).at_once();
+    events.push(event("copy", "talk 1", "2026-12-01T12:00"));
+    let rows = events.iter().map(|e| (e.clone(), print(e))).collect();
+    let out = feed.reading(Reading { events: rows, complete: true, ..Reading::default() });
+    assert!(out.changes[0].duplicate);
+    assert_eq!(out.changes.len(), 1);
+}
+
+fn weekly() -> Event {
+    let mut weekly = event("weekly", "Tea", "2026-11-04T15:00");
+    weekly.recurrence.rules = vec!["FREQ=WEEKLY".into()];
+    weekly
+}
+
+#[test]
+fn a_series_whose_first_day_is_trimmed_has_not_moved() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut later = event("weekly", "Tea", "2026-11-25T15:00");
+    later.recurrence.rules = vec!["FREQ=WEEKLY;BYDAY=WE".into()];
+    assert_eq!(feed.poll(&[later]), [""; 0]);
+    let mut moved = event("weekly", "Tea", "2026-11-25T16:00");
+    moved.recurrence.rules = vec!["FREQ=WEEKLY;BYDAY=WE".into()];
+    assert_eq!(feed.poll(&[moved]), ["Rescheduled weekly start"]);
+}
+
+#[test]
+fn one_day_of_a_series_can_move_and_move_back() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut override_ = event("weekly", "Tea", "2026-12-02T17:00");
+    override_.recurrence_id = Some(event("", "", "2026-12-02T15:00").start);
+    let key = "weekly#2026-12-02T15:00:00";
+    let both = [weekly(), override_.clone()];
+    assert_eq!(feed.poll(&both), [format!("Rescheduled {key} start,end")]);
+    assert_eq!(feed.poll(&both), [""; 0]);
+    assert_eq!(feed.poll(&[weekly()]), [format!("Rescheduled {key} start,end")]);
+    assert_eq!(feed.poll(&[weekly()]), [""; 0]);
+    assert_eq!(feed.known.len(), 1);
+}
+
+#[test]
+fn each_telling_of_an_event_is_another_even_if_it_was_forgotten() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut moved = event("weekly", "Tea", "2026-12-02T17:00");
+    moved.recurrence_id = Some(event("", "", "2026-12-02T15:00").start);
+    let mut tellings = HashSet::new();
+    for _ in 0..2 {
+        for events in [vec![weekly(), moved.clone()], vec![weekly()]] {
+            let events = events.iter().map(|e| (e.clone(), print(e))).collect();
+            let out = feed.reading(Reading { events, complete: true, ..Reading::default() });
+            let [change] = out.changes.as_slice() else { panic!("{:?}", out.changes) };
+            assert!(tellings.insert((change.key.clone(), change.revision)));
+        }
+    }
+}
+
+#[test]
+fn an_override_that_changes_nothing_is_not_told() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut same = event("weekly", "Tea", "2026-12-02T15:00");
+    same.recurrence_id = Some(same.start.clone());
+    assert_eq!(feed.poll(&[weekly(), same]), [""; 0]);
+}
+
+#[test]
+fn a_date_taken_out_of_a_series_is_cancelled() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut without = weekly();
+    without.recurrence.exdates = vec![event("", "", "2026-12-02T15:00").start];
+    assert_eq!(feed.poll(&[without.clone()]), ["Cancelled weekly status"]);
+    assert_eq!(feed.poll(&[without]), [""; 0]);
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let uid = prop_oneof![
+        "[a-e]",
+        (1..4_u8, 0..3_u8).prop_map(|(post, n)| format!("{post}-179621280{n}-179621730{n}@x")),
+    ];
+    let title = prop::sample::select(vec!["Talk", "Tea", "Talk 2", "", "Title TBD"]);
+    (uid, title, 1..9_u8, 9..12_u8, 0..4_u8, 0..3_u8).prop_map(
+        |(uid, title, day, hour, place, more)| {
+            let mut event = event(&uid, title, &format!("2026-12-{day:02}T{hour:02}:00"));
+            event.location = ["", "", "Hall", "Room"][usize::from(place)].to_owned();
+            event.categories = vec![["A", "B"][usize::from(place % 2)].to_owned()];
+            event.sequence = more.into();
+            if more == 2 {
+                event.status = Status::Cancelled;
+            }
+            event
+        },
+    )
+}
+
+fn any_feed() -> impl Strategy<Value = Vec<Event>> {
+    prop::collection::vec(any_event(), 0..9).prop_map(|mut events| {
+        events.sort_by(|a, b| a.uid.cmp(&b.uid));
+        events.dedup_by(|a, b| a.uid == b.uid);
+        events
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// However a feed came to be as it is, what is known of it in the end is what it says, all
+    /// of it told, and nothing more is told.
+    #[test]
+    fn any_edits_end_where_a_fresh_reading_begins(
+        versions in prop::collection::vec(any_feed(), 2..6),
+        at_once in any::<bool>(),
+    ) {
+        let mut feed = Feed::of(&versions[0]);
+        if at_once {
+            feed = feed.at_once();
+        }
+        for version in &versions[1..] {
+            feed.poll(version);
+        }
+        let last = &versions[versions.len() - 1];
+        for _ in 0..30 {
+            feed.poll(last);
+        }
+        prop_assert_eq!(feed.poll(last), [""; 0]);
+        let listed: Vec<&Known> =
+            feed.known.iter().filter(|k| k.presence == Presence::Listed).collect();
+        prop_assert_eq!(listed.len(), last.len());
+        for event in last {
+            let known = listed.iter().find(|known| known.seen.uid == event.uid);
+            let known = known.expect("every event of the feed is known");
+            prop_assert_eq!(&known.seen, event);
+            prop_assert!(known.since.is_none());
+            let told = matches!(&known.told, Told::Listed(told) if same_text(told, event));
+            prop_assert!(told, "{:?}", known);
+        }
+    }
+
+    /// Order and stamps mean nothing, and nothing that was told is told again.
+    #[test]
+    fn any_shuffle_is_no_change(
+        (events, shuffled) in any_feed()
+            .prop_flat_map(|events| (Just(events.clone()), Just(events).prop_shuffle())),
+        stamp in 0..3_u32,
+    ) {
+        let mut feed = Feed::of(&events).at_once();
+        let restamped: Vec<Event> = shuffled
+            .into_iter()
+            .map(|event| Event {
+                sequence: event.sequence + stamp,
+                last_modified: Some(feed.now),
+                ..event
+            })
+            .collect();
+        prop_assert_eq!(feed.poll(&restamped), [""; 0]);
+    }
+}
