@@ -17,7 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::calendar::Zones;
 use crate::config::{Config, Feed};
-use crate::fetch::{FetchErrorKind, Fetcher};
+use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
 use crate::notify::{self, discord};
 use crate::pipeline::{Delivered, Pipeline, Polled};
 use crate::store::{Access, Store, StoreError};
@@ -85,7 +85,9 @@ pub async fn once(pipeline: &Pipeline) -> Result<(bool, Delivered), StoreError> 
     for (feed, polled) in polls.collect::<Vec<_>>().await {
         let polled = polled?;
         log(feed, &polled);
-        all_read &= polled.result.is_ok();
+        // An empty answer is how some publishers say that nothing is upcoming.
+        let empty = |error: &FetchError| *error.kind() == FetchErrorKind::Empty;
+        all_read &= polled.result.as_ref().err().is_none_or(empty);
     }
     pipeline.tick(now()).await?;
     Ok((all_read, pipeline.deliver(now()).await?))
@@ -223,10 +225,8 @@ fn log(feed: &Feed, polled: &Polled) {
                 _ => debug!(feed, %next, "nothing new"),
             }
         }
-        // What The Events Calendar answers when nothing is upcoming.
-        Err(error) if matches!(error.kind(), FetchErrorKind::Empty) => {
-            info!(feed, "{error}; nothing is taken to be removed");
-        }
+        // Said by the poll, the first time.
+        Err(error) if *error.kind() == FetchErrorKind::Empty => debug!(feed, %next, "{error}"),
         Err(error) => {
             let hint = error.hint();
             warn!(feed, %next, hint, "not read: {error}");

@@ -15,7 +15,7 @@ use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::time::resolve;
 use crate::calendar::{Calendar, Event, Occurrence, Status, When, Window, Zones, recur};
 use crate::config::{Config, Feed};
-use crate::fetch::{FetchError, Fetched, Fetcher, Validators};
+use crate::fetch::{FetchError, FetchErrorKind, Fetched, Fetcher, Validators};
 use crate::message::{self, Style};
 use crate::notify::Registry;
 use crate::pipeline::{keyed, occurrences};
@@ -109,6 +109,14 @@ impl Desk {
             None => anyhow!("{error}"),
         };
         let fetched = self.fetcher.fetch(feed, &Validators::default()).await;
+        if let Err(error) = &fetched
+            && *error.kind() == FetchErrorKind::Empty
+        {
+            tracing::warn!("{}: {error}: no events", feed.name);
+            let (name, calendar) = (feed.name.clone(), Calendar::default());
+            let zone = feed.timezone.clone().unwrap_or_else(|| self.timezone.clone());
+            return Ok(Source { name, calendar, zone });
+        }
         let Fetched::Body { body, charset, .. } = fetched.map_err(explain)? else {
             bail!("{}: the server says 304 although it was not asked for changes", feed.name);
         };

@@ -26,6 +26,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const MAX_BYTES: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 3;
 
+/// What a site says of the statuses of some events.
+#[derive(Debug)]
+pub struct Statuses {
+    /// By the stem of their UID. Of an event that is not here the site says nothing.
+    pub verdicts: BTreeMap<String, Verdict>,
+    /// No request failed.
+    pub complete: bool,
+}
+
+/// What the site has said before of an event that it now only says to exist.
+fn known(event: &Event) -> Verdict {
+    let said = event.judged.as_ref().map(|judged| judged.verdict.clone());
+    said.unwrap_or(Verdict { status: Status::Confirmed, reason: None })
+}
+
 /// A site that can be asked about the events of one feed.
 #[derive(Debug)]
 pub struct Site<'a> {
@@ -52,34 +67,49 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Which of the events are off, by the stem of their UID: one request for a hundred of them.
-    /// None where the site does not say.
-    pub async fn statuses(&self, events: &[Event]) -> Option<BTreeMap<String, Verdict>> {
-        let posts: HashMap<u64, String> = events
-            .iter()
-            .filter_map(|event| Some((self.publisher.post_id(event)?, identity::stem(&event.uid)?)))
-            .collect();
-        let mut ids: Vec<&u64> = posts.keys().collect();
-        ids.sort_unstable();
-        let mut statuses = BTreeMap::new();
+    /// Under which number the site knows an event, and the stem of its UID; none where it does not.
+    pub fn post(&self, event: &Event) -> Option<(u64, String)> {
+        Some((self.publisher.post_id(event)?, identity::stem(&event.uid)?))
+    }
+
+    /// What the site says of these [posts](Site::post): one request for a hundred of them.
+    pub async fn statuses(&self, posts: &BTreeMap<u64, String>) -> Statuses {
+        let ids: Vec<&u64> = posts.keys().collect();
+        let mut statuses = Statuses { verdicts: BTreeMap::new(), complete: true };
+        let started = tokio::time::Instant::now();
         for batch in ids.chunks(MAX_BATCH) {
-            let ids: Vec<String> = batch.iter().map(|id| id.to_string()).collect();
-            let mut url = self.rest("wp/v2/tribe_events")?;
-            url.query_pairs_mut()
-                .append_pair("include", &ids.join(","))
-                .append_pair("per_page", &MAX_BATCH.to_string())
-                .append_pair(
-                    "_fields",
-                    "id,meta._tribe_events_status,meta._tribe_events_status_reason",
-                );
-            let (200, answer) = self.get(url).await? else { return None };
-            for (id, verdict) in publisher::tribe_statuses(&answer)? {
-                if let Some(stem) = posts.get(&id) {
-                    statuses.insert(stem.clone(), verdict);
-                }
+            let said = match started.elapsed() > PATIENCE {
+                true => None,
+                false => self.batch(batch).await,
+            };
+            let Some(said) = said else {
+                statuses.complete = false;
+                break;
+            };
+            let by_stem = said.into_iter().filter_map(|(id, v)| Some((posts.get(&id)?.clone(), v)));
+            statuses.verdicts.extend(by_stem);
+            // A site that does not give the status out need not be asked for it again and again.
+            if statuses.verdicts.is_empty() {
+                break;
             }
         }
-        (!posts.is_empty()).then_some(statuses)
+        statuses
+    }
+
+    async fn batch(&self, ids: &[&u64]) -> Option<BTreeMap<u64, Verdict>> {
+        let ids: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
+        let mut url = self.rest("wp/v2/tribe_events")?;
+        url.query_pairs_mut()
+            .append_pair("include", &ids.join(","))
+            .append_pair("per_page", &MAX_BATCH.to_string())
+            .append_pair(
+                "_fields",
+                "id,meta._tribe_events_status,meta._tribe_events_status_reason",
+            );
+        match self.get(url).await? {
+            (200, answer) => publisher::tribe_statuses(&answer),
+            _ => None,
+        }
     }
 
     /// Answers to as many of the questions as may be asked in one poll; the soonest events first.
@@ -110,11 +140,8 @@ impl<'a> Site<'a> {
             let url = self.rest(&format!("tribe/events/v1/events/{id}"))?;
             match self.get(url).await? {
                 (200, _) => {
-                    let stem = identity::stem(&question.event.uid)?;
-                    let events = std::slice::from_ref(&question.event);
-                    let off = self.statuses(events).await.and_then(|mut all| all.remove(&stem));
-                    let on = Verdict { status: Status::Confirmed, reason: None };
-                    return Some(Answer::Known(off.unwrap_or(on)));
+                    let said = self.batch(&[&id]).await.and_then(|mut all| all.remove(&id));
+                    return Some(Answer::Known(said.unwrap_or_else(|| known(&question.event))));
                 }
                 // Withdrawn, and no such post; unless it is the site's doorkeeper who answers so.
                 (status @ (403 | 400), answer) if publisher::is_refusal(status, &answer) => {
@@ -128,9 +155,7 @@ impl<'a> Site<'a> {
             (200, html) => match publisher::page_status(&String::from_utf8_lossy(&html)) {
                 Some(verdict) => Some(Answer::Known(verdict)),
                 // A page without a word on its status is still there for an event that is.
-                None if question.absent => {
-                    Some(Answer::Known(Verdict { status: Status::Confirmed, reason: None }))
-                }
+                None if question.absent => Some(Answer::Known(known(&question.event))),
                 None => None,
             },
             (404 | 410, _) if question.absent => Some(Answer::Gone),

@@ -15,13 +15,17 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, info, warn};
 
-use crate::calendar::diff::{self, Change, Known, Note, Reading};
+use crate::calendar::diff::{self, Change, Glance, Known, Marks, Note, Reading};
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
-use crate::calendar::{Calendar, Event, EventKey, Uid, Warning, Window, Zones, recur};
+use crate::calendar::{
+    Calendar, Event, EventKey, Uid, Verdict, Warning, Window, Zones, identity, recur,
+};
 use crate::config::{Config, Feed, FeedUrl};
-use crate::fetch::{self, Advice, Body, FetchError, Fetched, Fetcher, PollState, Validators};
+use crate::fetch::{
+    self, Advice, Body, FetchError, FetchErrorKind, Fetched, Fetcher, PollState, Validators,
+};
 use crate::lookup::Site;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
@@ -40,10 +44,17 @@ const QUEUE: Duration = Duration::from_mins(5);
 const CLAIM: u32 = 100;
 /// Events of a first reading kept in memory.
 const SPOOL_FROM: usize = 1000;
+/// Events of one feed that are kept although they are no longer in it; as many more as it lists,
+/// where it lists more.
+const MAX_ABSENT: usize = 100_000;
 /// How long the same news of an event in another feed is no news.
 const TOLD_ELSEWHERE: SignedDuration = SignedDuration::from_hours(48);
-/// Events whose status is asked for in one poll.
+/// Events whose status is asked for in one poll, of those that are known.
 const MAX_STATUSES: u32 = 300;
+/// How many of these are others each time, where there are more than can be asked for.
+const IN_TURN: u32 = 100;
+/// Events whose status is asked for the first time.
+const MAX_FIRST_STATUSES: usize = 10_000;
 /// Failures in a row after which others do not wait any longer: a feed that cannot be read does not
 /// keep a digest from its other feeds, and an endpoint that does not answer does not hold up a round
 /// by its timeout for each message.
@@ -120,6 +131,11 @@ struct Read {
 }
 
 impl Read {
+    /// How many events it holds, where none is on disk.
+    fn listed(&self) -> usize {
+        self.unchanged.met() + self.events.len()
+    }
+
     /// Together with another part of the same calendar.
     fn and(mut self, other: Read) -> Read {
         self.events.extend(other.events);
@@ -132,22 +148,19 @@ impl Read {
 /// A first reading on disk, and what is still to be done to its events.
 struct Spooled {
     spool: Spool,
-    amendments: Vec<parse::Amendment>,
+    amendments: HashMap<usize, parse::Amendment>,
 }
 
 impl Spooled {
-    fn read(self, publisher: Publisher) -> io::Result<impl Iterator<Item = io::Result<Known>>> {
-        let amendments: HashMap<usize, parse::Amendment> =
-            self.amendments.into_iter().map(|one| (one.index, one)).collect();
-        Ok(self.spool.read()?.enumerate().filter_map(move |(index, read)| {
-            let row = |(event, fingerprint)| {
-                let event = match amendments.get(&index) {
-                    Some(amendment) => amendment.apply(event)?,
-                    None => event,
-                };
-                Some(diff::baseline(event, fingerprint, publisher))
+    /// The events as they count, with their fingerprints.
+    fn events(&mut self) -> io::Result<impl Iterator<Item = io::Result<(Event, u128)>>> {
+        let Spooled { spool, amendments } = self;
+        Ok(spool.read()?.enumerate().filter_map(|(index, read)| {
+            let counts = |(event, fingerprint)| match amendments.get(&index) {
+                Some(amendment) => Some((amendment.apply(event)?, fingerprint)),
+                None => Some((event, fingerprint)),
             };
-            read.map(row).transpose()
+            read.map(counts).transpose()
         }))
     }
 }
@@ -219,7 +232,7 @@ impl Pipeline {
 
     /// Reads a feed once and puts into the outbox what is to be told of it.
     pub async fn poll(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
-        let state = self.store.feed(&feed.name).await?;
+        let mut state = self.store.feed(&feed.name).await?;
         let address = address(feed);
         // Validators of another address prove nothing about this one.
         let validators = match state.address == address {
@@ -230,10 +243,31 @@ impl Pipeline {
         };
 
         let first = state.baseline_at.is_none();
-        let (fetched, advice) = match self.fetch(feed, &validators, first).await? {
+        // Events of a feed that was empty before can be new, and then more is done with them.
+        let spools = first && state.empty_since.is_none();
+        let (mut fetched, mut advice) = match self.fetch(feed, &validators, false, spools).await? {
             Ok(fetched) => fetched,
             Err(error) => return self.poll_failed(feed, state, error, now).await,
         };
+        let mut restart = false;
+        if let Some((read, _)) = &fetched
+            && !first
+            && state.address != address
+            && self.is_another_calendar(feed, &state, read, now).await?
+        {
+            warn!(
+                feed = feed.name,
+                "its new address leads to another calendar: what was known is forgotten, and nothing of what is there now is told"
+            );
+            restart = true;
+            let empty_since = (read.listed() == 0).then_some(now);
+            let none = Validators::default();
+            (fetched, advice) = match self.fetch(feed, &none, true, empty_since.is_none()).await? {
+                Ok(fetched) => fetched,
+                Err(error) => return self.poll_failed(feed, state, error, now).await,
+            };
+            state = FeedState { empty_since, ..FeedState::default() };
+        }
 
         let mut next = FeedState {
             address,
@@ -242,8 +276,8 @@ impl Pipeline {
             last_error: None,
             ..state.clone()
         };
-        let mut news = News { baseline: first, ..News::default() };
-        let (mut reading, whole, spooled) = match fetched {
+        let mut news = News { baseline: state.baseline_at.is_none(), ..News::default() };
+        let (mut reading, whole, mut spooled) = match fetched {
             None => (self.nothing_new(feed, &state).await?, true, None),
             Some((mut read, validators)) => {
                 let warnings = std::mem::take(&mut read.calendar.warnings);
@@ -260,11 +294,12 @@ impl Pipeline {
             PollState::default(),
         );
 
+        reading.empty_since = state.empty_since.filter(|_| news.baseline);
         let user_agent = feed.user_agent.as_deref().unwrap_or(fetch::USER_AGENT);
         let publisher = Publisher::of(&next.prodid);
         let site = Site::of(self.fetcher.client(), feed, user_agent, publisher);
         if let Some(site) = &site {
-            self.ask_statuses(site, feed, &mut reading, &mut next, now).await?;
+            self.ask_statuses(site, feed, &mut reading, spooled.as_mut(), &mut next, now).await?;
         }
 
         // The common case: the feed says what it said before, and nothing waits to be confirmed.
@@ -278,7 +313,6 @@ impl Pipeline {
             }
             return Ok(Polled { next_poll_at: regular, result: Ok(news) });
         }
-        news.events = Some(reading.unchanged.len());
         // A first reading that was cut is no baseline, or the rest of the feed would be news; but
         // what is cut in the same place every time is all there is.
         let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
@@ -296,7 +330,11 @@ impl Pipeline {
             confirm: feed.confirm,
             baseline: news.baseline,
         };
-        let outcome = self.compare(feed, reading, site.as_ref(), &cx).await?;
+        let statuses = match &spooled {
+            Some(_) => std::mem::take(&mut reading.statuses),
+            None => BTreeMap::new(),
+        };
+        let outcome = self.compare(feed, reading, site.as_ref(), restart, &cx).await?;
         self.report(feed, &outcome.notes);
         // What one feed tells, another need not: so they look and tell one after the other.
         let _turn = self.telling.lock().await;
@@ -311,11 +349,15 @@ impl Pipeline {
             planned.iter().map(|one| one.told.iter().map(|told| (one.to.clone(), told.clone())));
         let told: Vec<(String, String)> = of_each.flatten().collect();
         let outbox = self.address(planned);
+        let mut listed = outcome.listed;
 
         let next_poll_at = outcome.recheck_at.map_or(regular, |at| regular.min(at.max(now)));
         next.recheck_at = outcome.recheck_at;
         next.next_poll_at = Some(next_poll_at);
-        next.baseline_at = state.baseline_at.or(baseline.then_some(now));
+        // Where there was nothing to read, whatever comes later is looked at as after an empty answer.
+        let begun = baseline && !(restart && outcome.listed == 0);
+        next.baseline_at = state.baseline_at.or(begun.then_some(now));
+        next.empty_since = state.empty_since.filter(|_| next.baseline_at.is_none());
         if !outcome.write.is_empty() || !outcome.forget.is_empty() {
             next.changed_at = Some(now);
         }
@@ -326,6 +368,7 @@ impl Pipeline {
         let write: Vec<_> = outcome.write.into_iter().map(bounded).collect();
         let commit = PollCommit {
             feed: &feed.name,
+            restart,
             state: Some(&next),
             fingerprints: Some(&prints),
             write: &write,
@@ -338,13 +381,23 @@ impl Pipeline {
         };
         match spooled {
             None => self.store.commit_poll(&commit).await?,
-            Some(spooled) => {
-                let rows = spooled.read(publisher).map_err(StoreError::Spool)?;
-                let rows = rows.map(|row| row.map(bounded));
+            Some(mut spooled) => {
+                let mut events = 0;
+                let mut row = |(mut event, fingerprint): (Event, u128)| {
+                    events += 1;
+                    let said = identity::stem(&event.uid).and_then(|stem| statuses.get(&stem));
+                    event.judge(said.filter(|verdict| !verdict.status.is_on()).cloned());
+                    bounded(diff::baseline(event, fingerprint, publisher, now))
+                };
+                let rows = spooled.events().map_err(StoreError::Spool)?;
+                let rows = rows.map(|one| one.map(&mut row));
                 self.store.commit_first_poll(&commit, rows).await?;
+                listed += events;
             }
         }
         self.lock_agenda().forget();
+        news.events = Some(listed);
+        self.bound_absent(feed, listed).await?;
         news.planned = outbox.len();
         news.changes = outcome.changes;
         Ok(Polled { next_poll_at, result: Ok(news) })
@@ -358,23 +411,122 @@ impl Pipeline {
         Ok(Reading { prodid, unchanged, complete: true, ..Reading::default() })
     }
 
-    /// Asks the publisher's site which events are off.
+    /// Whether the address of a feed leads to another calendar than the one before: hardly any of
+    /// its events was known, by its UID or title together with its time or title.
+    async fn is_another_calendar(
+        &self,
+        feed: &Feed,
+        state: &FeedState,
+        read: &Read,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let glances = self.store.glances(&feed.name, now).await?;
+        let known = || glances.iter().filter(|glance| glance.listed);
+        // Without its texts an event is known by two of these at once.
+        let (mut uids, mut titles, mut stems) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for Glance { marks, starts, .. } in known() {
+            uids.extend([(marks.uid, i64::from(marks.title)), (marks.uid, *starts)]);
+            stems.extend([(marks.stem, i64::from(marks.title)), (marks.stem, *starts)]);
+            titles.insert((marks.title, *starts));
+        }
+        let zone = self.feed_zone(feed, state);
+        let is_known = |event: &Event| {
+            let marks = Marks::of(event);
+            let starts = self.bounds(event, &zone).0.as_millisecond();
+            let either = [i64::from(marks.title), starts];
+            either.iter().any(|other| {
+                uids.contains(&(marks.uid, *other)) || stems.contains(&(marks.stem, *other))
+            }) || titles.contains(&(marks.title, starts))
+        };
+        let again = read.events.iter().filter(|(event, _)| is_known(event)).count();
+        let same = again + read.unchanged.met();
+        let least = read.listed().min(known().count());
+        Ok(same * 10 < least.max(1))
+    }
+
+    /// Asks the publisher's site which events are off: each time about the soonest and what is new,
+    /// about the others in turn. The first time it is asked about all of them, because what is off
+    /// by then is part of what is known from the beginning.
     async fn ask_statuses(
         &self,
         site: &Site<'_>,
         feed: &Feed,
         reading: &mut Reading,
+        spooled: Option<&mut Spooled>,
         next: &mut FeedState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut events = self.store.soonest(&feed.name, now, MAX_STATUSES).await?;
-        events.extend(reading.events.iter().take(MAX_STATUSES as usize).map(|(e, _)| e.clone()));
-        reading.statuses = site.statuses(&events).await;
-        if let Some(statuses) = &reading.statuses {
-            let differs = |stem: &&String| statuses.get(*stem) != next.statuses.get(*stem);
-            let stems = statuses.keys().chain(next.statuses.keys());
-            reading.restated = stems.filter(differs).cloned().collect();
-            next.statuses.clone_from(statuses);
+        let first = next.statuses_since.is_none();
+        let most = if first { MAX_FIRST_STATUSES } else { MAX_STATUSES as usize };
+        let zone = self.feed_zone(feed, next);
+        let post = |event: &Event| {
+            let upcoming = self.bounds(event, &zone).1 > now;
+            site.post(event).filter(|_| upcoming)
+        };
+        let mut posts: BTreeMap<u64, String> =
+            reading.events.iter().filter_map(|(event, _)| post(event)).take(most).collect();
+        if let Some(spooled) = spooled {
+            let events = spooled.events().map_err(StoreError::Spool)?;
+            for event in events.take(most) {
+                posts.extend(post(&event.map_err(StoreError::Spool)?.0));
+            }
+        }
+
+        // What the site said before of those that are asked about again.
+        let mut before: HashMap<String, Option<Verdict>> = HashMap::new();
+        let mut ask = |event: Event| {
+            if let Some((id, stem)) = site.post(&event) {
+                posts.insert(id, stem.clone());
+                before.insert(stem, event.judged.map(|judged| judged.verdict));
+            }
+        };
+        let mut asked_to = next.asked_to;
+        if first {
+            let mut after = None;
+            for _ in 0..MAX_FIRST_STATUSES / IN_TURN as usize {
+                let page = self.store.in_turn(&feed.name, after, now, IN_TURN).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(*last);
+                page.into_iter().for_each(|(_, event)| ask(event));
+            }
+        } else {
+            let mut soonest = self.store.soonest(&feed.name, now, MAX_STATUSES).await?;
+            if soonest.len() == MAX_STATUSES as usize {
+                soonest.truncate((MAX_STATUSES - IN_TURN) as usize);
+                let turn = self.store.in_turn(&feed.name, asked_to, now, IN_TURN).await?;
+                let full = turn.len() == IN_TURN as usize;
+                asked_to = turn.last().map(|(hash, _)| *hash).filter(|_| full);
+                turn.into_iter().for_each(|(_, event)| ask(event));
+            }
+            soonest.into_iter().for_each(&mut ask);
+        }
+
+        let statuses = site.statuses(&posts).await;
+        if statuses.complete {
+            next.asked_to = asked_to;
+        }
+        if first && !statuses.verdicts.is_empty() {
+            next.statuses_since = Some(now);
+            reading.statuses_overdue_since = next.baseline_at;
+        }
+        reading.statuses = statuses.verdicts;
+        let restated = before.into_iter().filter(|(stem, before)| {
+            let said = reading.statuses.get(stem);
+            said.is_some_and(|said| Some(said).filter(|v| !v.status.is_on()) != before.as_ref())
+        });
+        reading.restated = restated.map(|(stem, _)| stem).collect();
+        Ok(())
+    }
+
+    /// Forgets the oldest of the events that are gone, where a feed has listed ever new ones.
+    async fn bound_absent(&self, feed: &Feed, listed: usize) -> Result<(), StoreError> {
+        let forgotten = self.store.forget_absent(&feed.name, MAX_ABSENT.max(listed)).await?;
+        if forgotten > 0 {
+            warn!(
+                feed = feed.name,
+                forgotten,
+                "so many events have come and gone that the oldest of them are forgotten; one that returns is told as new"
+            );
         }
         Ok(())
     }
@@ -385,9 +537,13 @@ impl Pipeline {
         feed: &Feed,
         mut reading: Reading,
         site: Option<&Site<'_>>,
+        restart: bool,
         cx: &diff::Context<'_>,
     ) -> Result<diff::Outcome, StoreError> {
-        let glances = self.store.glances(&feed.name, cx.now).await?;
+        let glances = match restart {
+            true => Vec::new(),
+            false => self.store.glances(&feed.name, cx.now).await?,
+        };
         let (involved, rest) = diff::involved(&glances, &mut reading);
         drop(glances);
         let known = self.store.known(&feed.name, &involved).await?;
@@ -408,6 +564,18 @@ impl Pipeline {
         error: FetchError,
         now: Timestamp,
     ) -> Result<Polled, StoreError> {
+        let mut empty_since = state.empty_since;
+        if *error.kind() == FetchErrorKind::Empty && state.last_error != Some(error.to_string()) {
+            let first = state.baseline_at.is_none() && empty_since.is_none();
+            match first {
+                true => info!(
+                    feed = feed.name,
+                    "{error}: taken for one without events, as some publishers send it; events made from now on are told"
+                ),
+                false => info!(feed = feed.name, "{error}; nothing is taken to be removed"),
+            }
+            empty_since = empty_since.or(first.then_some(now));
+        }
         let outcome = fetch::Outcome::Failed(&error);
         let failures = PollState { failures: state.failures }.after(outcome);
         let next_poll_at = fetch::next_poll_at(now, feed, outcome, failures);
@@ -416,6 +584,7 @@ impl Pipeline {
             failing_since: state.failing_since.or((failures.failures > 0).then_some(now)),
             last_error: Some(error.to_string()),
             next_poll_at: Some(next_poll_at),
+            empty_since,
             ..state
         };
         let commit = PollCommit { feed: &feed.name, state: Some(&next), now, ..Default::default() };
@@ -757,16 +926,23 @@ impl Pipeline {
         Ok(elsewhere)
     }
 
-    /// Asks for the feed and reads what is new in it; none where the server says that nothing is.
+    /// Asks for the feed and reads what is new in it, or all of it `anew`; none where the server
+    /// says that nothing is new.
     async fn fetch(
         &self,
         feed: &Feed,
         validators: &Validators,
+        anew: bool,
         first: bool,
     ) -> Result<Result<(Option<(Read, Validators)>, Advice), FetchError>, StoreError> {
-        let mut unchanged = Fingerprints::new(self.store.fingerprints(&feed.name).await?);
+        let known = match anew {
+            true => Vec::new(),
+            false => self.store.fingerprints(&feed.name).await?,
+        };
+        let mut unchanged = Fingerprints::new(known);
         if feed.also.is_empty() {
-            return self.fetch_part(feed, validators, unchanged, None, first).await;
+            let before = anew.then(Fingerprints::default);
+            return self.fetch_part(feed, validators, unchanged, before, first).await;
         }
         // Of a calendar in parts, one that has not changed must be read all the same, to know what
         // is in it.
@@ -962,7 +1138,8 @@ impl Pipeline {
     async fn all_read(&self, feeds: &[String]) -> Result<bool, StoreError> {
         for name in feeds {
             let state = self.store.feed(name).await?;
-            if state.baseline_at.is_none() && state.failures < PATIENCE {
+            let waits = state.baseline_at.is_none() && state.empty_since.is_none();
+            if waits && state.failures < PATIENCE {
                 return Ok(false);
             }
         }
@@ -1081,6 +1258,7 @@ fn take_over(
     next.last_modified = validators.last_modified.filter(|_| all_read);
     let prodid = next.prodid.clone();
     let reading = Reading { prodid, complete, events, unchanged, present, ..Reading::default() };
+    let amendments = amendments.into_iter().map(|one| (one.index, one)).collect();
     (reading, spool.map(|spool| Spooled { spool, amendments }))
 }
 
@@ -1164,7 +1342,7 @@ pub fn occurrences(
 
 /// The events of a calendar, with the keys they would have at first sight.
 pub fn keyed(calendar: &Calendar) -> Vec<(EventKey, Event)> {
-    let key = |event: &Event| crate::calendar::identity::key(event, false);
+    let key = |event: &Event| identity::key(event, false);
     calendar.events.iter().map(|event| (key(event), event.clone())).collect()
 }
 

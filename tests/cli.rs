@@ -598,3 +598,15 @@ fn no_secret_is_ever_shown() {
         assert!(!found, "{} holds a secret", path.display());
     }
 }
+
+#[test]
+fn an_empty_answer_is_no_failure() {
+    let folder = minimal();
+    write_feed(&folder.path().join("feed.ics"), b"");
+    let (_, err, code) = run(folder.path(), &["once"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("taken for one without events"), "{err}");
+    let (out, err, code) = run(folder.path(), &["events", "feed.ics"]);
+    assert_eq!((out.as_str(), code), ("", 0), "{err}");
+    assert!(err.contains("no events"), "{err}");
+}

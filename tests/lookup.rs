@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use beadle::calendar::Zones;
@@ -15,6 +14,7 @@ use beadle::fetch::Fetcher;
 use beadle::notify::Registry;
 use beadle::pipeline::Pipeline;
 use beadle::store::{Access, Store};
+use jiff::civil::date;
 use jiff::{Timestamp, ToSpan};
 
 /// One event of the site.
@@ -30,6 +30,33 @@ struct Post {
     /// `canceled`, `postponed` or nothing.
     status: &'static str,
     reason: &'static str,
+    /// Left out of what `wp/v2` says, without a word.
+    skipped: bool,
+}
+
+fn post(id: u64, title: &'static str, day: u32) -> Post {
+    Post {
+        id,
+        title,
+        day,
+        saved: 0,
+        listed: true,
+        state: "publish",
+        status: "",
+        reason: "",
+        skipped: false,
+    }
+}
+
+/// How `wp/v2` answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    Speaks,
+    /// Without the status, as sites with the classic editor may.
+    HidesMeta,
+    /// `[]`
+    SaysNothing,
+    Fails,
 }
 
 /// A site whose editor is the test.
@@ -37,33 +64,21 @@ struct Site {
     port: u16,
     posts: Arc<Mutex<Vec<Post>>>,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Whether `wp/v2` gives the status out, as sites with the classic editor may not.
-    gives_meta: Arc<Mutex<bool>>,
+    mood: Arc<Mutex<Mood>>,
 }
 
 impl Site {
-    fn start() -> Site {
+    fn start(posts: Vec<Post>) -> Site {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let post = |id, title, day| Post {
-            id,
-            title,
-            day,
-            saved: 0,
-            listed: true,
-            state: "publish",
-            status: "",
-            reason: "",
-        };
-        let posts = vec![post(11, "Optics", 2), post(12, "Logic", 3), post(13, "Waves", 4)];
         let site = Site {
             port,
             posts: Arc::new(Mutex::new(posts)),
             requests: Arc::default(),
-            gives_meta: Arc::new(Mutex::new(true)),
+            mood: Arc::new(Mutex::new(Mood::Speaks)),
         };
         let (posts, requests) = (site.posts.clone(), site.requests.clone());
-        let meta = site.gives_meta.clone();
+        let mood = site.mood.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
@@ -77,7 +92,7 @@ impl Site {
                 }
                 requests.lock().unwrap().push(path.clone());
                 let posts = posts.lock().unwrap().clone();
-                let (status, kind, body) = answer(&path, &posts, port, *meta.lock().unwrap());
+                let (status, kind, body) = answer(&path, &posts, port, *mood.lock().unwrap());
                 let head = format!(
                     "HTTP/1.1 {status} x\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
@@ -95,35 +110,46 @@ impl Site {
         edit(posts.iter_mut().find(|post| post.id == id).unwrap());
     }
 
+    fn feels(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
     fn asked(&self, part: &str) -> usize {
         let requests = std::mem::take(&mut *self.requests.lock().unwrap());
         requests.iter().filter(|path| path.contains(part)).count()
     }
 }
 
-fn answer(path: &str, posts: &[Post], port: u16, meta: bool) -> (u16, &'static str, String) {
+fn answer(path: &str, posts: &[Post], port: u16, mood: Mood) -> (u16, &'static str, String) {
     let published = |id: u64| posts.iter().find(|post| post.id == id && post.state == "publish");
     if path.starts_with("/sub/events/?ical=1") {
         let mut body = String::from(
             "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Example - ECPv6.16.3//NONSGML v1.0//EN\r\n",
         );
         for post in posts.iter().filter(|post| post.listed && post.state == "publish") {
+            let day = date(2026, 11, 30) + i64::from(post.day).days();
+            let day = day.strftime("%Y%m%d");
             body += &format!(
-                "BEGIN:VEVENT\r\nDTSTART;TZID=America/New_York:202612{:02}T120000\r\n\
-                 DTEND;TZID=America/New_York:202612{:02}T130000\r\nDTSTAMP:20261123T061253\r\n\
+                "BEGIN:VEVENT\r\nDTSTART;TZID=America/New_York:{day}T120000\r\n\
+                 DTEND;TZID=America/New_York:{day}T130000\r\nDTSTAMP:20261123T061253\r\n\
                  LAST-MODIFIED:20261123T1100{:02}Z\r\nUID:{}-1796212800-1796217300@127.0.0.1\r\n\
                  SUMMARY:{}\r\nURL:http://127.0.0.1:{port}/sub/event/{}/\r\nEND:VEVENT\r\n",
-                post.day, post.day, post.saved, post.id, post.title, post.id
+                post.saved, post.id, post.title, post.id
             );
         }
         return (200, "text/calendar", body + "END:VCALENDAR");
     }
     if let Some(query) = path.strip_prefix("/sub/wp-json/wp/v2/tribe_events?include=") {
+        match mood {
+            Mood::Fails => return (500, "text/html", "broken".into()),
+            Mood::SaysNothing => return (200, "application/json", "[]".into()),
+            Mood::Speaks | Mood::HidesMeta => {}
+        }
         let ids = query.split('&').next().unwrap().replace("%2C", ",");
         let all: Vec<String> = ids
             .split(',')
-            .filter_map(|id| published(id.parse().unwrap()))
-            .map(|post| match meta {
+            .filter_map(|id| published(id.parse().unwrap()).filter(|post| !post.skipped))
+            .map(|post| match mood == Mood::Speaks {
                 true => format!(
                     r#"{{"id":{},"meta":{{"_tribe_events_status":"{}","_tribe_events_status_reason":"{}"}}}}"#,
                     post.id, post.status, post.reason
@@ -163,8 +189,15 @@ struct Followed {
     _folder: tempfile::TempDir,
 }
 
+fn three() -> Vec<Post> {
+    vec![post(11, "Optics", 2), post(12, "Logic", 3), post(13, "Waves", 4)]
+}
+
 async fn followed(extra: &str) -> Followed {
-    let site = Site::start();
+    follow(Site::start(three()), extra).await
+}
+
+async fn follow(site: Site, extra: &str) -> Followed {
     let folder = tempfile::tempdir().unwrap();
     let config = format!(
         r#"
@@ -181,8 +214,8 @@ terminal = true
 "#,
         site.port
     );
-    let config = Config::parse(&config, Path::new("config.toml")).unwrap();
-    let store = Store::open(folder.path(), Access::Exclusive).await.unwrap();
+    let config = Config::parse(&config, &folder.path().join("config.toml")).unwrap();
+    let store = Store::open(&config.state, Access::Exclusive).await.unwrap();
     let fetcher = Fetcher::new().unwrap();
     let pipeline = Pipeline::new(config, Zones::default(), store, fetcher, Registry::default());
     let now = "2026-11-23T12:00:00Z".parse().unwrap();
@@ -252,7 +285,7 @@ async fn a_status_set_without_saving_the_post_is_found_in_one_request_a_poll() {
 #[tokio::test]
 async fn a_site_that_hides_the_status_is_asked_for_the_page_of_what_was_saved() {
     let mut f = followed("").await;
-    *f.site.gives_meta.lock().unwrap() = false;
+    f.site.feels(Mood::HidesMeta);
     f.site.edit(12, cancel);
     assert_eq!(f.polls(3).await, ["Cancelled Logic"]);
     assert_eq!(f.site.asked("/sub/event/"), 1);
@@ -307,4 +340,81 @@ async fn nothing_is_asked_where_the_configuration_says_so() {
     f.site.edit(11, |post| post.listed = false);
     assert_eq!(f.polls(5).await, ["Missing Optics"]);
     assert_eq!(f.site.asked("/wp-json/"), 0);
+}
+
+// ---- what the site does not say ----------------------------------------------------------------
+
+#[tokio::test]
+async fn what_the_site_leaves_out_stays_as_it_was() {
+    let mut f = followed("").await;
+    f.site.edit(12, cancel);
+    assert_eq!(f.polls(3).await, ["Cancelled Logic The speaker is ill"]);
+    f.site.edit(12, |post| post.skipped = true);
+    assert_eq!(f.polls(3).await, [""; 0], "its post alone is left out");
+    // Its text changes, and the page says what it is.
+    f.site.edit(12, |post| post.title = "Logic and sets");
+    assert_eq!(f.polls(3).await, ["Updated Logic and sets The speaker is ill"]);
+    f.site.edit(12, |post| post.skipped = false);
+    for mood in [Mood::SaysNothing, Mood::Fails, Mood::HidesMeta, Mood::Speaks] {
+        f.site.feels(mood);
+        assert_eq!(f.polls(3).await, [""; 0]);
+    }
+    f.site.feels(Mood::SaysNothing);
+    f.site.edit(12, |post| post.listed = false);
+    assert_eq!(f.polls(3).await, [""; 0]);
+    f.site.edit(12, |post| post.listed = true);
+    assert_eq!(
+        f.polls(3).await,
+        [""; 0],
+        "it left the list and came back, and is off all the time"
+    );
+    f.site.feels(Mood::Speaks);
+    f.site.edit(12, |post| post.status = "");
+    assert_eq!(f.polls(3).await, ["Reinstated Logic and sets"]);
+}
+
+#[tokio::test]
+async fn what_was_off_from_the_beginning_is_not_told() {
+    // Enough to be kept on disk while they are read.
+    for count in [3, 1200] {
+        let mut posts: Vec<Post> =
+            (0..count).map(|n| post(100 + n, "Talk", 2 + n as u32)).collect();
+        cancel(posts.last_mut().unwrap());
+        let mut f = follow(Site::start(posts), "").await;
+        assert_eq!(f.polls(3).await, [""; 0], "{count}");
+        f.site.edit(99 + count, |post| post.status = "");
+        f.site.edit(100, cancel);
+        let told = ["Cancelled Talk The speaker is ill", "Reinstated Talk"];
+        assert_eq!(f.polls(15).await, told[..], "{count}");
+    }
+}
+
+#[tokio::test]
+async fn a_site_that_could_not_be_asked_at_first_is_believed_later() {
+    let mut posts = three();
+    cancel(&mut posts[1]);
+    let site = Site::start(posts);
+    site.feels(Mood::Fails);
+    let mut f = follow(site, "").await;
+    f.site.feels(Mood::Speaks);
+    assert_eq!(f.polls(3).await, [""; 0], "it was off when the feed was first read");
+    f.site.edit(11, cancel);
+    assert_eq!(f.polls(3).await, ["Cancelled Optics The speaker is ill"]);
+}
+
+#[tokio::test]
+async fn all_events_of_a_long_feed_are_asked_about_in_turn() {
+    let posts = (0..800).map(|n| post(1000 + n, "Talk", 2 + n as u32)).collect();
+    let mut f = follow(Site::start(posts), "").await;
+    for id in [1000, 1350, 1501, 1650, 1799] {
+        // Nothing in the feed shows it.
+        f.site.edit(id, |post| post.status = "canceled");
+    }
+    f.site.asked("");
+    let mut told = 0;
+    for _ in 0..10 {
+        told += f.poll().await.len();
+        assert!(f.site.asked("/wp-json/") <= 3);
+    }
+    assert_eq!(told, 5);
 }

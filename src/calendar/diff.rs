@@ -81,15 +81,27 @@ pub struct Reading {
     pub unchanged: Fingerprints,
     /// UIDs of events that are there but cannot be read.
     pub present: HashSet<Uid>,
-    /// The events that are off by the publisher's site, by the stem of their UID; none where the
-    /// site was not asked about all of them, and what it said before still holds.
-    pub statuses: Option<BTreeMap<String, Verdict>>,
+    /// What the publisher's site says of events, by the stem of their UID. Of an event that is not
+    /// here it says nothing, and what it said before still holds.
+    pub statuses: BTreeMap<String, Verdict>,
     /// Stems whose status the site gives otherwise than before.
     pub restated: BTreeSet<String>,
+    /// When the feed was first read, where the site did not say then what it says now: of events
+    /// read at that time and not told of since, it was so from the beginning.
+    pub statuses_overdue_since: Option<Timestamp>,
+    /// The feed was empty since then, and is read with events for the first time.
+    pub empty_since: Option<Timestamp>,
     /// What the site answered to [`Outcome::questions`] of this same reading.
     pub answers: HashMap<EventKey, Answer>,
     /// Absence may be believed: the body is whole and every event in it could be named.
     pub complete: bool,
+}
+
+impl Reading {
+    /// What the publisher's site says of an event, if anything.
+    fn status(&self, event: &Event) -> Option<&Verdict> {
+        self.statuses.get(&identity::stem(&event.uid)?)
+    }
 }
 
 /// Something only the publisher's site knows.
@@ -121,7 +133,8 @@ pub struct Context<'a> {
     pub settle: SignedDuration,
     /// How long an event must be gone; zero needs no second reading.
     pub confirm: SignedDuration,
-    /// The first reading ever: everything is known from now on, nothing is told.
+    /// The first reading ever: everything is known from now on, nothing is told; but see
+    /// [`Reading::empty_since`].
     pub baseline: bool,
 }
 
@@ -130,6 +143,8 @@ pub struct Context<'a> {
 pub struct Outcome {
     /// To be told, in order of start.
     pub changes: Vec<Change>,
+    /// How many events the feed holds.
+    pub listed: usize,
     /// Rows that differ from what was known before.
     pub write: Vec<Known>,
     pub forget: Vec<EventKey>,
@@ -180,7 +195,12 @@ pub enum ChangeKind {
 }
 
 /// What is known of an event that stood in the first reading of its feed: everything was told.
-pub fn baseline(mut event: Event, fingerprint: u128, publisher: Publisher) -> Known {
+pub fn baseline(
+    mut event: Event,
+    fingerprint: u128,
+    publisher: Publisher,
+    now: Timestamp,
+) -> Known {
     publisher.normalise(&mut event);
     Known {
         key: identity::key(&event, false),
@@ -189,7 +209,23 @@ pub fn baseline(mut event: Event, fingerprint: u128, publisher: Publisher) -> Kn
         seen: event,
         presence: Presence::Listed,
         since: None,
-        revision: 0,
+        revision: first_revision(now),
+    }
+}
+
+fn first_revision(now: Timestamp) -> u64 {
+    u64::try_from(now.as_second()).unwrap_or(0)
+}
+
+/// Whether an event of a feed that was empty until now is new. An answer without anything in it is
+/// what some publishers send while nothing is upcoming, and what a broken site sends as well; so
+/// what was made since is new, and what is older was there all the time. Events that do not say
+/// when they were made are new if the feed was empty for so long that one would have believed it
+/// of a feed that lost its events.
+fn is_new(event: &Event, empty_since: Timestamp, now: Timestamp) -> bool {
+    match event.created {
+        Some(created) => created > empty_since,
+        None => now.duration_since(empty_since) >= MASS_LOSS_CONFIRM,
     }
 }
 
@@ -316,7 +352,8 @@ pub fn diff(known: Vec<Known>, rest: &Rest, reading: Reading, cx: &Context<'_>) 
 
     rows.absorb_mass_changes(&mut out.notes);
     let confirm = rows.mark_absences(rest, &reading, publisher, cx, &mut out.notes);
-    rows.settle(confirm, &reading.answers, cx, &mut out);
+    rows.settle(confirm, &reading, cx, &mut out);
+    out.listed = rest.listed + rows.rows.values().filter(|row| row.present).count();
 
     for (_, row) in rows.rows {
         let known = before.get(&row.known.key);
@@ -457,7 +494,7 @@ impl Rows {
                 seen: event,
                 presence: Presence::Listed,
                 since: None,
-                revision: u64::try_from(cx.now.as_second()).unwrap_or(0),
+                revision: first_revision(cx.now),
             };
             rows.insert(
                 key,
@@ -467,8 +504,10 @@ impl Rows {
         let mut rows = Rows { rows };
         rows.judge(reading);
         if cx.baseline {
-            for row in rows.rows.values_mut() {
-                row.known.told = Told::Listed(row.known.seen.clone());
+            for Row { known, .. } in rows.rows.values_mut() {
+                if !reading.empty_since.is_some_and(|since| is_new(&known.seen, since, cx.now)) {
+                    known.told = Told::Listed(known.seen.clone());
+                }
             }
         }
         rows.anchor_overrides(cx);
@@ -478,22 +517,27 @@ impl Rows {
     /// Applies what the publisher's site says.
     fn judge(&mut self, reading: &Reading) {
         for (key, row) in &mut self.rows {
-            let before = row.known.seen.status;
-            match (reading.answers.get(key), &reading.statuses) {
-                (Some(Answer::Known(verdict)), _) => {
-                    let off = Some(verdict.clone()).filter(|verdict| !verdict.status.is_on());
-                    row.known.seen.judge(off);
-                }
-                // Only what stands in the feed was asked about.
-                (_, Some(statuses)) if row.present => {
-                    let stem = identity::stem(&row.known.seen.uid);
-                    let verdict = stem.and_then(|stem| statuses.get(&stem).cloned());
-                    row.known.seen.judge(verdict);
-                }
-                _ => {}
+            let known = &mut row.known;
+            let before = known.seen.status;
+            let (verdict, overdue) = match reading.answers.get(key) {
+                Some(Answer::Known(verdict)) => (verdict, false),
+                // What is said of all at once is said of what stands in the feed.
+                _ if row.present => match reading.status(&known.seen) {
+                    Some(verdict) => {
+                        let since = reading.statuses_overdue_since.map(first_revision);
+                        (verdict, since == Some(known.revision))
+                    }
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let off = Some(verdict.clone()).filter(|verdict| !verdict.status.is_on());
+            if let (true, Told::Listed(told)) = (overdue, &mut known.told) {
+                told.judge(off.clone());
             }
+            known.seen.judge(off);
             // Another status is another version, which must last like any other.
-            row.fresh |= row.known.seen.status != before;
+            row.fresh |= known.seen.status != before;
         }
     }
 
@@ -657,7 +701,7 @@ impl Rows {
     fn settle(
         &mut self,
         confirm: SignedDuration,
-        answers: &HashMap<EventKey, Answer>,
+        reading: &Reading,
         cx: &Context<'_>,
         out: &mut Outcome,
     ) {
@@ -665,7 +709,7 @@ impl Rows {
             self.rows.values().filter(|r| r.present).fold(HashMap::new(), |mut map, row| {
                 let seen = &row.known.seen;
                 let start = seen.start.instant(cx.zones, cx.zone);
-                *map.entry((seen.summary.to_lowercase(), start)).or_default() += 1;
+                *map.entry((identity::normalised(&seen.summary), start)).or_default() += 1;
                 map
             });
         let overridden: HashSet<EventKey> = self.rows.keys().cloned().collect();
@@ -680,12 +724,13 @@ impl Rows {
                 Presence::Listed if !row.present => continue,
                 Presence::Listed => false,
             };
-            let answer = answers.get(&known.key);
+            let answer = reading.answers.get(&known.key);
             let told_of = matches!(known.told, Told::Listed(_));
-            if answer.is_none()
-                && told_of
-                && (gone || row.restamped && end(&known.seen, cx) > cx.now)
-            {
+            let unsure = gone
+                || row.restamped
+                    && reading.status(&known.seen).is_none()
+                    && end(&known.seen, cx) > cx.now;
+            if answer.is_none() && told_of && unsure {
                 let (key, event) = (known.key.clone(), known.seen.clone());
                 out.questions.push(Question { key, event, absent: gone });
             }
@@ -757,8 +802,10 @@ impl Rows {
             known.since = None;
             known.revision += 1;
             let was_off = before.as_ref().is_some_and(|old| !old.status.is_on());
-            let same =
-                (known.seen.summary.to_lowercase(), known.seen.start.instant(cx.zones, cx.zone));
+            let same = (
+                identity::normalised(&known.seen.summary),
+                known.seen.start.instant(cx.zones, cx.zone),
+            );
             let change = Change {
                 key: known.key.clone(),
                 kind,

@@ -61,6 +61,14 @@ impl Fingerprints {
         found.is_some()
     }
 
+    /// How many of the old body's slices the new one has.
+    pub fn met(&self) -> usize {
+        match self.met.is_empty() {
+            true => self.cursor,
+            false => self.met.iter().map(|word| word.count_ones() as usize).sum(),
+        }
+    }
+
     /// Whether the old body had this one, and the new one has it too.
     pub fn was_met(&self, fingerprint: u128) -> bool {
         if self.met.is_empty() {

@@ -55,23 +55,22 @@ impl Publisher {
     }
 }
 
-/// What `/wp-json/wp/v2/tribe_events` says: the events that are off, by post id. None where the
-/// answer does not speak of status at all, as on sites that do not give that field out.
+/// What `/wp-json/wp/v2/tribe_events` says of the posts it was asked for, by post id. It may leave
+/// some out, and on some sites it does not give the status out; of those it says nothing. None
+/// where it is not an answer at all.
 pub fn tribe_statuses(answer: &[u8]) -> Option<BTreeMap<u64, Verdict>> {
     let posts: Vec<Value> = serde_json::from_slice(answer).ok()?;
-    let mut off = BTreeMap::new();
-    for post in &posts {
-        let status = post["meta"]["_tribe_events_status"].as_str()?;
-        let reason = post["meta"]["_tribe_events_status_reason"].as_str().unwrap_or_default();
-        let status = match status {
+    let verdict = |post: &Value| {
+        let status = match post["meta"]["_tribe_events_status"].as_str()? {
             "canceled" => Status::Cancelled,
             "postponed" => Status::Postponed,
-            _ => continue,
+            _ => Status::Confirmed,
         };
-        let reason = Some(words(reason)).filter(|reason| !reason.is_empty());
-        off.insert(post["id"].as_u64()?, Verdict { status, reason });
-    }
-    Some(off)
+        let reason = post["meta"]["_tribe_events_status_reason"].as_str().map(words);
+        let reason = reason.filter(|reason| !status.is_on() && !reason.is_empty());
+        Some((post["id"].as_u64()?, Verdict { status, reason }))
+    };
+    Some(posts.iter().filter_map(verdict).collect())
 }
 
 /// Whether The Events Calendar itself refuses an event: with JSON, and for a withdrawn one (403) not
@@ -149,14 +148,16 @@ mod tests {
         let answer = br#"[
             {"id": 1, "meta": {"_tribe_events_status": "canceled", "_tribe_events_status_reason": "Speaker <b>ill</b> &amp; sorry"}},
             {"id": 2, "meta": {"_tribe_events_status": "postponed", "_tribe_events_status_reason": ""}},
-            {"id": 3, "meta": {"_tribe_events_status": "", "_tribe_events_status_reason": ""}}
+            {"id": 3, "meta": {"_tribe_events_status": "", "_tribe_events_status_reason": "was ill"}},
+            {"id": 4, "meta": []}
         ]"#;
-        let off = tribe_statuses(answer).unwrap();
+        let said = tribe_statuses(answer).unwrap();
         let reason = Some("Speaker ill & sorry".to_owned());
-        assert_eq!(off[&1], Verdict { status: Status::Cancelled, reason });
-        assert_eq!(off[&2], Verdict { status: Status::Postponed, reason: None });
-        assert_eq!(off.len(), 2);
-        assert_eq!(tribe_statuses(br#"[{"id": 1, "meta": []}]"#), None);
+        assert_eq!(said[&1], Verdict { status: Status::Cancelled, reason });
+        assert_eq!(said[&2], Verdict { status: Status::Postponed, reason: None });
+        assert_eq!(said[&3], Verdict { status: Status::Confirmed, reason: None });
+        assert_eq!(said.len(), 3, "nothing is said of a post without a status");
+        assert_eq!(tribe_statuses(br#"{"code": "rest_no_route"}"#), None);
         assert_eq!(tribe_statuses(b"<html>"), None);
         assert_eq!(tribe_statuses(b"[]"), Some(BTreeMap::new()));
     }

@@ -5,6 +5,7 @@
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
 mod spool;
+mod turns;
 mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -21,7 +22,7 @@ use sqlx::{Any, AnyConnection, Connection, Executor, Row, Transaction};
 use tokio::sync::Mutex;
 
 use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
-use crate::calendar::{Event, EventKey, Verdict};
+use crate::calendar::{Event, EventKey};
 use crate::plan::Notification;
 pub use spool::Spool;
 pub use upkeep::{Restored, Soundness, restore};
@@ -121,8 +122,13 @@ pub struct FeedState {
     pub timezone: Option<String>,
     /// How often the feed asks to be polled.
     pub refresh: Option<SignedDuration>,
-    /// The events that are off by the publisher's site, by the stem of their UID.
-    pub statuses: BTreeMap<String, Verdict>,
+    /// The last event about which the publisher's site was asked in its turn, as the hash of its
+    /// key.
+    pub asked_to: Option<u64>,
+    /// When the publisher's site first said of events whether they are on.
+    pub statuses_since: Option<Timestamp>,
+    /// Since when it answers without anything in it, where it was never read with events.
+    pub empty_since: Option<Timestamp>,
     /// When it was first read; none before that.
     pub baseline_at: Option<Timestamp>,
     /// When it must be read again to see whether a change lasts.
@@ -140,6 +146,8 @@ pub struct FeedState {
 #[derive(Debug, Default)]
 pub struct PollCommit<'a> {
     pub feed: &'a str,
+    /// What was known of the feed is forgotten first.
+    pub restart: bool,
     pub state: Option<&'a FeedState>,
     /// Of every slice of the body, where they are not those of the last one.
     pub fingerprints: Option<&'a [u128]>,
@@ -473,6 +481,12 @@ impl Store {
     ) -> Result<()> {
         let mut connection = self.connection.lock().await;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        if commit.restart {
+            for delete in ["DELETE FROM event WHERE feed = $1", "DELETE FROM body WHERE feed = $1"]
+            {
+                sqlx::query(delete).bind(commit.feed).execute(&mut *tx).await?;
+            }
+        }
         if let Some(state) = commit.state {
             write_feed(&mut tx, commit.feed, state).await?;
         }
@@ -927,13 +941,15 @@ type Query = sqlx::query::Query<'static, Any, AnyArguments>;
 async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()> {
     let query: Query = sqlx::query(
         "INSERT INTO feed (name, address, etag, last_modified, prodid, title, timezone, refresh_s, \
-             statuses, baseline_at, recheck_at, next_poll_at, changed_at, failures, \
-             failing_since, last_error) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+             baseline_at, recheck_at, next_poll_at, changed_at, failures, \
+             failing_since, last_error, asked_to, statuses_since, empty_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
+             $18) \
          ON CONFLICT (name) DO UPDATE SET address = excluded.address, etag = excluded.etag, \
              last_modified = excluded.last_modified, prodid = excluded.prodid, \
              title = excluded.title, timezone = excluded.timezone, \
-             refresh_s = excluded.refresh_s, statuses = excluded.statuses, \
+             refresh_s = excluded.refresh_s, asked_to = excluded.asked_to, \
+             statuses_since = excluded.statuses_since, empty_since = excluded.empty_since, \
              baseline_at = excluded.baseline_at, recheck_at = excluded.recheck_at, \
              next_poll_at = excluded.next_poll_at, changed_at = excluded.changed_at, \
              failures = excluded.failures, failing_since = excluded.failing_since, \
@@ -948,7 +964,6 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
         .bind(state.title.clone())
         .bind(state.timezone.clone())
         .bind(state.refresh.map(|refresh| refresh.as_secs()))
-        .bind(to_json(&state.statuses)?)
         .bind(state.baseline_at.map(Timestamp::as_millisecond))
         .bind(state.recheck_at.map(Timestamp::as_millisecond))
         .bind(state.next_poll_at.map(Timestamp::as_millisecond))
@@ -956,6 +971,9 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
         .bind(i64::from(state.failures))
         .bind(state.failing_since.map(Timestamp::as_millisecond))
         .bind(state.last_error.clone())
+        .bind(state.asked_to.map(u64::cast_signed))
+        .bind(state.statuses_since.map(Timestamp::as_millisecond))
+        .bind(state.empty_since.map(Timestamp::as_millisecond))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -1063,7 +1081,9 @@ fn feed_state(row: &AnyRow) -> Result<FeedState> {
         title: row.try_get("title")?,
         timezone: row.try_get("timezone")?,
         refresh: row.try_get::<Option<i64>, _>("refresh_s")?.map(SignedDuration::from_secs),
-        statuses: json(row, "statuses")?,
+        asked_to: row.try_get::<Option<i64>, _>("asked_to")?.map(i64::cast_unsigned),
+        statuses_since: at("statuses_since")?,
+        empty_since: at("empty_since")?,
         baseline_at: at("baseline_at")?,
         recheck_at: at("recheck_at")?,
         next_poll_at: at("next_poll_at")?,

@@ -26,8 +26,9 @@ impl Spool {
     }
 
     /// All events, in the order they came.
-    pub fn read(self) -> io::Result<impl Iterator<Item = io::Result<(Event, u128)>>> {
-        let mut file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    pub fn read(&mut self) -> io::Result<impl Iterator<Item = io::Result<(Event, u128)>>> {
+        self.file.flush()?;
+        let file = self.file.get_mut();
         file.rewind()?;
         Ok(BufReader::new(file).lines().map(|line| {
             let (fingerprint, event): (String, Event) = serde_json::from_str(&line?)?;

@@ -391,22 +391,23 @@ fn what_the_site_said_holds_for_an_event_that_has_left_the_list() {
     events[5].uid = Uid("6-1796644800-1796648400@example.edu".into());
     let mut feed = Feed::of(&events).at_once();
     let stem = "6@example.edu".to_owned();
-    let verdict = Verdict { status: Status::Cancelled, reason: None };
+    let verdict = |status| Verdict { status, reason: None };
     let uid = events[5].uid.clone();
-    let mut status = |events: &[Event], off: &[(String, Verdict)]| {
+    let mut status = |events: &[Event], said: &[Status]| {
         feed.reading(Reading {
             events: events.iter().map(|e| (e.clone(), print(e))).collect(),
             complete: true,
-            statuses: Some(off.iter().cloned().collect()),
+            statuses: said.iter().map(|status| (stem.clone(), verdict(*status))).collect(),
             restated: [stem.clone()].into(),
             ..Reading::default()
         });
         feed.known.iter().find(|known| known.seen.uid == uid).unwrap().seen.status
     };
-    let off = [(stem.clone(), verdict)];
-    assert_eq!(status(&events, &off), Status::Cancelled);
-    assert_eq!(status(&events[..5], &[]), Status::Cancelled, "it was not asked about");
-    assert_eq!(status(&events, &[]), Status::Confirmed);
+    assert_eq!(status(&events, &[Status::Cancelled]), Status::Cancelled);
+    assert_eq!(status(&events, &[]), Status::Cancelled, "nothing was said of it");
+    assert_eq!(status(&events[..5], &[Status::Confirmed]), Status::Cancelled, "it has left");
+    assert_eq!(status(&events, &[]), Status::Cancelled, "nor now");
+    assert_eq!(status(&events, &[Status::Confirmed]), Status::Confirmed);
 }
 
 #[test]

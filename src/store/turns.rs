@@ -1,0 +1,50 @@
+//! What is asked of a feed's events in turn, and how many of those that are gone are kept.
+
+use jiff::Timestamp;
+use sqlx::Row;
+
+use super::{Result, Store, json};
+use crate::calendar::Event;
+
+impl Store {
+    /// The events of a feed that are in it and not over, with the hash of their key, in the order
+    /// of these: those after `after`.
+    pub async fn in_turn(
+        &self,
+        feed: &str,
+        after: Option<u64>,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(u64, Event)>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query(
+            "SELECT hash, seen FROM event WHERE feed = $1 AND hash > $2 AND ends > $3 \
+             AND presence = 'listed' ORDER BY hash LIMIT $4",
+        )
+        .bind(feed)
+        .bind(after.map_or(i64::MIN, u64::cast_signed))
+        .bind(now.as_millisecond())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *connection)
+        .await?;
+        let event = |row| Ok((i64::cast_unsigned(Row::try_get(row, "hash")?), json(row, "seen")?));
+        rows.iter().map(event).collect()
+    }
+
+    /// Forgets all but `keep` of a feed's events that are no longer in it; those first met longest
+    /// ago go first, and those of which something is still to be told go last.
+    pub async fn forget_absent(&self, feed: &str, keep: usize) -> Result<u64> {
+        let mut connection = self.connection.lock().await;
+        let result = sqlx::query(
+            "DELETE FROM event WHERE feed = $1 AND key IN (SELECT key FROM event \
+             WHERE feed = $1 AND presence <> 'listed' \
+             ORDER BY CASE WHEN since IS NULL THEN 1 ELSE 0 END, revision DESC, key \
+             LIMIT 1000000000 OFFSET $2)",
+        )
+        .bind(feed)
+        .bind(i64::try_from(keep).unwrap_or(i64::MAX))
+        .execute(&mut *connection)
+        .await?;
+        Ok(result.rows_affected())
+    }
+}
