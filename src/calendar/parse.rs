@@ -434,6 +434,7 @@ fn property<'t>(
     let Some(colon) = value_colon(&text) else {
         return Err("a line without a colon; ignored".into());
     };
+    let colon = date_colon(&text, colon).unwrap_or(colon);
     let (head, mut value) = match text {
         Cow::Borrowed(text) => (Cow::Borrowed(&text[..colon]), Cow::Borrowed(&text[colon + 1..])),
         Cow::Owned(mut text) => {
@@ -456,8 +457,16 @@ fn property<'t>(
         })
     } else {
         Params::Read(params(&head).unwrap_or_else(|| {
-            problem = Some(format!("the parameters of {name} cannot be read; ignored").into());
-            Vec::new()
+            // Without its zone a date is another one.
+            let (params, whole) = match is_date_name(&name) {
+                true => loose_params(&head),
+                false => (Vec::new(), false),
+            };
+            if !whole {
+                let which = if params.is_empty() { "the parameters" } else { "a parameter" };
+                problem = Some(format!("{which} of {name} cannot be read; ignored").into());
+            }
+            params
         }))
     };
     if value.len() > VALUE_BYTES {
@@ -537,6 +546,52 @@ fn params(head: &str) -> Option<Vec<(String, Vec<String>)>> {
         }
     }
     Some(params)
+}
+
+/// Parameters as far as they can be told apart, where the parser finds none; also says whether
+/// that was all of them.
+fn loose_params(head: &str) -> (Vec<(String, Vec<String>)>, bool) {
+    if head.len() > HEAD_BYTES {
+        return (Vec::new(), false);
+    }
+    let mut quoted = false;
+    let parts = head.split(|c: char| {
+        quoted ^= c == '"';
+        c == ';' && !quoted
+    });
+    let (mut params, mut whole) = (Vec::new(), true);
+    for part in parts.skip(1) {
+        match part.split_once('=').filter(|(name, _)| !name.trim().is_empty()) {
+            Some((name, value)) => {
+                let value = decode_caret(value.trim().trim_matches('"'));
+                params.push((name.trim().to_ascii_uppercase(), vec![value]));
+            }
+            None => whole = false,
+        }
+    }
+    (params, whole)
+}
+
+/// The colon before a date, where a parameter before it has colons of its own that should be
+/// quoted: `DTSTART;TZID=UTC+05:30:20261202T120000`.
+fn date_colon(text: &str, colon: usize) -> Option<usize> {
+    let (name, _) = text[..colon].split_once(';')?;
+    let value = &text[colon + 1..];
+    memchr(b':', value.as_bytes())?;
+    let is_date = |value: &str| {
+        let first = value.split([',', '/']).next();
+        first.is_some_and(|first| DateValue::parse(first).is_some())
+    };
+    if !is_date_name(name.trim()) || is_date(value) {
+        return None;
+    }
+    let mut colons = value.match_indices(':').map(|(at, _)| colon + 1 + at);
+    colons.find(|at| is_date(&text[at + 1..]))
+}
+
+fn is_date_name(name: &str) -> bool {
+    const DATES: [&str; 5] = ["DTSTART", "DTEND", "RECURRENCE-ID", "EXDATE", "RDATE"];
+    DATES.iter().any(|date| date.eq_ignore_ascii_case(name))
 }
 
 /// RFC 6868: `^n`, `^^`, `^'`.
@@ -1349,6 +1404,9 @@ impl<'a> Interpreter<'a> {
                 }
             }
             None => {}
+        }
+        if let Some(offset) = time::stated_offset(tzid) {
+            return Some(When::Zoned { local, zone: time::offset_name(offset) });
         }
         let taken = match &self.preamble().wr_timezone {
             Some(zone) => zone.as_str(),

@@ -89,11 +89,11 @@ impl Zones {
     /// own VTIMEZONE can tell what is meant.
     ///
     /// Understood are IANA names, offsets (`+0530`, `UTC+5`), the names Windows has (CLDR's
-    /// table), and any of these quoted or after a vendor's prefix
-    /// (`/mozilla.org/20050126_1/America/New_York`).
+    /// table) and those it shows (`(UTC-05:00) Eastern Time (US & Canada)`), and any of these
+    /// quoted or after a vendor's prefix (`/mozilla.org/20050126_1/America/New_York`).
     pub fn canonical(&self, tzid: &str) -> Option<String> {
         let name = tzid.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
-        self.plain(name).or_else(|| {
+        self.plain(name).or_else(|| self.shown(name)).or_else(|| {
             let segments: Vec<&str> = name.rsplitn(4, '/').take(3).collect();
             // The longest first: `America/Argentina/Salta`, `Europe/Berlin`, `UTC`.
             (1..=segments.len()).rev().filter(|_| name.contains('/')).find_map(|taken| {
@@ -106,7 +106,7 @@ impl Zones {
     fn plain(&self, name: &str) -> Option<String> {
         const UTC: [&str; 8] =
             ["UTC", "GMT", "Z", "Zulu", "Etc/UTC", "Etc/GMT", "UCT", "Etc/Universal"];
-        if name.is_empty() || name.len() > 64 {
+        if name.is_empty() || name.len() > NAME_BYTES {
             return None;
         }
         if UTC.iter().any(|utc| utc.eq_ignore_ascii_case(name)) {
@@ -125,9 +125,58 @@ impl Zones {
         let head = name
             .get(..3)
             .filter(|h| h.eq_ignore_ascii_case("UTC") || h.eq_ignore_ascii_case("GMT"));
-        let offset = parse_offset(if head.is_some() { &name[3..] } else { name })?;
+        let offset = parse_offset(if head.is_some() { name[3..].trim() } else { name })?;
         Some(offset_name(offset))
     }
+
+    /// What Windows shows for a zone: an offset, then its name in other words
+    /// (`Eastern Time (US & Canada)`) or some of its cities (`Amsterdam, Berlin, Bern, …`), of which
+    /// the first counts that IANA has at this offset.
+    fn shown(&self, name: &str) -> Option<String> {
+        let (offset, words) = match name.strip_prefix('(') {
+            Some(rest) => (stated_offset(name), rest.split_once(')')?.1.trim()),
+            None => (None, name.split_once(" Time (").map(|_| name)?),
+        };
+        if name.len() > NAME_BYTES {
+            return None;
+        }
+        if words == "Coordinated Universal Time" {
+            return Some("UTC".to_owned());
+        }
+        let brief = words.split(" (").next().unwrap_or(words);
+        let brief = brief.strip_suffix(" Time").unwrap_or(brief);
+        if let Ok(windows) = format!("{brief} Standard Time").parse::<WindowsTimezone>() {
+            return Some(windows.tzdb_id().to_owned());
+        }
+        let offset = offset?;
+        let at_offset = |zone: &str| {
+            // A year ago as good as any: the shown offset is that of the winter.
+            let days = ["2025-01-01T00:00:00Z", "2025-07-01T00:00:00Z"];
+            self.get(zone).is_some_and(|zone| {
+                let days = days.iter().filter_map(|day| day.parse::<Timestamp>().ok());
+                days.into_iter().any(|day| zone.to_offset(day) == offset)
+            })
+        };
+        words.split(',').find_map(|city| {
+            let city = city.trim().replace(' ', "_");
+            let names = self.database.available().map(|zone| zone.to_string());
+            let mut named = names.filter(|zone| {
+                zone.split_once('/').is_some() && zone.rsplit('/').next() == Some(city.as_str())
+            });
+            named.find(|zone| at_offset(zone))
+        })
+    }
+}
+
+/// Longest name of a zone.
+const NAME_BYTES: usize = 128;
+
+/// The offset at the beginning of a name that Windows shows: `(UTC-05:00) Eastern Time …`.
+pub(crate) fn stated_offset(name: &str) -> Option<Offset> {
+    let name = name.trim_matches(|c: char| c.is_whitespace() || c == '"');
+    let (offset, _) = name.strip_prefix('(')?.split_once(')')?;
+    let offset = offset.strip_prefix("UTC").or_else(|| offset.strip_prefix("GMT"))?.trim();
+    if offset.is_empty() { Some(Offset::UTC) } else { parse_offset(offset) }
 }
 
 /// `+05:30`, `+0530`, `+5`, `-053000`.
@@ -397,6 +446,21 @@ mod tests {
             ("-0330", Some("-03:30")),
             ("UTC+5", Some("+05:00")),
             ("GMT-0800", Some("-08:00")),
+            ("GMT -0400", Some("-04:00")),
+            ("UTC+05:30", Some("+05:30")),
+            ("(UTC-05:00) Eastern Time (US & Canada)", Some("America/New_York")),
+            ("\"(GMT-08:00) Pacific Time (US & Canada)\"", Some("America/Los_Angeles")),
+            ("Mountain Time (US & Canada)", Some("America/Denver")),
+            (
+                "(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna",
+                Some("Europe/Amsterdam"),
+            ),
+            ("(UTC+05:30) Chennai, Kolkata, Mumbai, New Delhi", Some("Asia/Kolkata")),
+            ("(UTC+00:00) Dublin, Edinburgh, Lisbon, London", Some("Europe/Dublin")),
+            ("(UTC-06:00) Central America", Some("America/Guatemala")),
+            ("(UTC) Coordinated Universal Time", Some("UTC")),
+            ("(UTC-03:00) Nowhere", None),
+            ("(UTC", None),
             ("+00:00", Some("UTC")),
             ("Eastern Standard Time", Some("America/New_York")),
             ("W. Europe Standard Time", Some("Europe/Berlin")),

@@ -1,0 +1,67 @@
+//! Odd feeds, and what an attentive reader makes of them: each event with its occurrences in a
+//! window, and each warning.
+
+#![allow(clippy::unwrap_used)]
+
+use beadle::calendar::parse::{self, ReadOptions};
+use beadle::calendar::{When, Window, Zones, recur};
+use jiff::tz::TimeZone;
+
+/// What a calendar of these lines holds from 2026 to 2028: a line for each occurrence, then the
+/// warnings.
+fn read(lines: &str) -> String {
+    let zones = Zones::default();
+    let zone = TimeZone::get("America/New_York").unwrap();
+    let options =
+        ReadOptions { zones: &zones, feed_zone: None, audience_zone: &zone, charset: None };
+    let body = format!("BEGIN:VCALENDAR\n{lines}\nEND:VCALENDAR");
+    let calendar = parse::read_all(body.as_bytes(), &options);
+    let zone = parse::feed_zone(&calendar, &options);
+    let window = Window {
+        from: "2026-01-01T00:00:00Z".parse().unwrap(),
+        to: "2028-01-01T00:00:00Z".parse().unwrap(),
+    };
+    let found = recur::expand(&calendar.events, window, &zones, &zone);
+    let mut out = Vec::new();
+    for one in &found.occurrences {
+        let show = |when: &When| match when {
+            When::AllDay(date) => date.to_string(),
+            when => when.instant(&zones, &zone).to_string(),
+        };
+        out.push(format!("{} {}/{}", one.event.uid, show(&one.event.start), show(&one.event.end)));
+    }
+    let warnings = calendar.warnings.iter().chain(&found.warnings);
+    out.extend(warnings.map(|warning| format!("! {warning}")));
+    out.join("\n")
+}
+
+/// One event of these lines.
+fn event(lines: &str) -> String {
+    read(&format!("BEGIN:VEVENT\nUID:1\n{lines}\nEND:VEVENT"))
+}
+
+#[test]
+fn zones_by_other_names() {
+    for (tzid, offset) in [
+        ("UTC+05:30", 330),
+        ("\"UTC+05:30\"", 330),
+        ("GMT-0400", -240),
+        ("\"GMT-0400\"", -240),
+        ("(UTC-05:00) Eastern Time (US & Canada)", -300),
+        ("\"(UTC-05:00) Eastern Time (US & Canada)\"", -300),
+        ("(GMT-08:00) Pacific Time (US & Canada)", -480),
+        ("(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna", 60),
+        ("(UTC-03:00) Nowhere at all", -180),
+        ("America/New_York;X-FOO", -300),
+    ] {
+        let start = jiff::civil::date(2026, 12, 2).at(12, 0, 0, 0);
+        let start =
+            start.in_tz("UTC").unwrap().timestamp() - jiff::SignedDuration::from_mins(offset);
+        let got = event(&format!("DTSTART;TZID={tzid}:20261202T120000"));
+        let warned = match tzid.contains("X-FOO") {
+            true => "\n! line 4: event 1: a parameter of DTSTART cannot be read; ignored",
+            false => "",
+        };
+        assert_eq!(got, format!("1 {start}/{start}{warned}"), "{tzid}");
+    }
+}
