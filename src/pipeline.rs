@@ -318,10 +318,7 @@ impl Pipeline {
         let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
 
         let zone = self.feed_zone(feed, &next);
-        let prints = match reading.complete {
-            true => reading.unchanged.clone().into_new(),
-            false => reading.unchanged.clone().into_both(),
-        };
+        let (prints, complete) = (reading.unchanged.clone(), reading.complete);
         let cx = diff::Context {
             now,
             zones: &self.zones,
@@ -336,6 +333,10 @@ impl Pipeline {
         };
         let outcome = self.compare(feed, reading, site.as_ref(), restart, &cx).await?;
         self.report(feed, &outcome.notes);
+        let prints = match complete {
+            true => prints.into_new(),
+            false => prints.into_both(&outcome.replaced),
+        };
         // What one feed tells, another need not: so they look and tell one after the other.
         let _turn = self.telling.lock().await;
         let view = FeedView {

@@ -1044,6 +1044,25 @@ impl Outside {
     /// All that is known of feeds and their events.
     async fn dump(&self) -> Vec<String> {
         use sqlx::Row;
+#[tokio::test]
+async fn what_half_an_answer_said_and_the_next_takes_back_is_not_gone() {
+    let [a, b] = ["a", "b"].map(|uid| event(uid, "Talk", "20260310T100000"));
+    let world = World::new();
+    let whole = calendar(&[a, b]);
+    world.feed(&whole);
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    // Another text of the first event, and the end is missing.
+    let cut = &whole[..whole.find("UID:b").unwrap()];
+    world.feed(cut.replace("SUMMARY:", "X-NOISE:1\r\nSUMMARY:"));
+    round(&pipeline, "2026-03-05T09:15").await;
+    world.feed(&whole);
+    for now in ["2026-03-05T09:30", "2026-03-05T10:30"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts(), [""; 0]);
+}
+
         let sql = "SELECT name || COALESCE(etag, '') || COALESCE(changed_at, 0) AS row FROM feed \
                    UNION ALL SELECT feed || hex(fingerprints) FROM body \
                    UNION ALL SELECT key || seen || COALESCE(since, 0) || revision FROM event \

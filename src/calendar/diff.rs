@@ -148,6 +148,8 @@ pub struct Outcome {
     /// Rows that differ from what was known before.
     pub write: Vec<Known>,
     pub forget: Vec<EventKey>,
+    /// Fingerprints of texts that no row is of any longer: to be read anew if they come back.
+    pub replaced: HashSet<u128>,
     /// When to read the feed again to see whether what is pending has lasted.
     pub recheck_at: Option<Timestamp>,
     /// For the operator.
@@ -357,6 +359,11 @@ pub fn diff(known: Vec<Known>, rest: &Rest, reading: Reading, cx: &Context<'_>) 
 
     for (_, row) in rows.rows {
         let known = before.get(&row.known.key);
+        if let Some(old) = known
+            && (row.forget || old.fingerprint != row.known.fingerprint)
+        {
+            out.replaced.insert(old.fingerprint);
+        }
         if row.forget {
             if known.is_some() {
                 out.forget.push(row.known.key);
@@ -766,11 +773,14 @@ impl Rows {
                 },
                 (Told::Listed(old), false) => {
                     let fields = compare(old, &known.seen, cx);
-                    if fields.is_empty() && taken_out(old, &known.seen, cx).is_empty() {
+                    let seen = &known.seen;
+                    let same_dates =
+                        taken_out(old, seen, cx).is_empty() && taken_out(seen, old, cx).is_empty();
+                    if fields.is_empty() && same_dates {
                         known.since = None;
                         continue;
                     }
-                    (classify(old, &known.seen, &fields), Some(old.clone()), fields)
+                    (classify(old, seen, &fields), Some(old.clone()), fields)
                 }
             };
 
@@ -815,7 +825,7 @@ impl Rows {
                 duplicate: kind == ChangeKind::New && listed.get(&same).is_some_and(|n| *n > 1),
                 revision: known.revision,
             };
-            cancelled_dates(&change, &overridden, cx, &mut out.changes);
+            single_dates(&change, &overridden, cx, &mut out.changes);
             known.told = match gone {
                 true => Told::Withdrawn(known.seen.clone()),
                 false => Told::Listed(known.seen.clone()),
@@ -868,24 +878,35 @@ fn taken_out<'a>(old: &Event, new: &'a Event, cx: &Context<'_>) -> Vec<&'a When>
     dates.filter(|date| at(date) > cx.now && !before.contains(&at(date))).collect()
 }
 
-/// One cancellation for each date newly taken out of a series, unless an override stands for it.
-fn cancelled_dates(
+/// One cancellation for each date newly taken out of a series, one reinstatement for each put back,
+/// unless an override stands for it.
+fn single_dates(
     change: &Change,
     overridden: &HashSet<EventKey>,
     cx: &Context<'_>,
     changes: &mut Vec<Change>,
 ) {
     let Some(before) = &change.before else { return };
-    for date in taken_out(before, &change.after, cx) {
-        let was = occurrence_of(before, date, cx);
-        if overridden.contains(&identity::key(&was, true)) {
+    // Of a series that is off, so is each date.
+    if !before.status.is_on() || !change.after.status.is_on() {
+        return;
+    }
+    let out = taken_out(before, &change.after, cx).into_iter();
+    let back = taken_out(&change.after, before, cx).into_iter();
+    let out = out.map(|date| (ChangeKind::Cancelled, before, date));
+    let back = back.map(|date| (ChangeKind::Reinstated, &change.after, date));
+    for (kind, series, date) in out.chain(back) {
+        let on = occurrence_of(series, date, cx);
+        if overridden.contains(&identity::key(&on, true)) {
             continue;
         }
+        let off = Event { status: Status::Cancelled, ..on.clone() };
+        let (before, after) = if kind == ChangeKind::Cancelled { (on, off) } else { (off, on) };
         changes.push(Change {
             key: change.key.clone(),
-            kind: ChangeKind::Cancelled,
-            after: Event { status: Status::Cancelled, ..was.clone() },
-            before: Some(was),
+            kind,
+            before: Some(before),
+            after,
             fields: vec![Field::Status],
             duplicate: false,
             revision: change.revision,
@@ -946,7 +967,7 @@ pub fn compare(old: &Event, new: &Event, cx: &Context<'_>) -> Vec<Field> {
     note(!same_words(&old.summary, &new.summary), Field::Summary);
     let recurs = !old.recurrence.is_empty() || !new.recurrence.is_empty();
     if recurs {
-        // Dates taken out are told one by one, by `cancelled_dates`.
+        // Dates taken out or put back are told one by one, by `single_dates`.
         let without = [old.recurrence.exdates.as_slice(), &new.recurrence.exdates].concat();
         let (a, b) = (upcoming(old, &without, cx), upcoming(new, &without, cx));
         // A series whose days and hours stay is not moved by a new first day.

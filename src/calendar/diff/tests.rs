@@ -503,12 +503,14 @@ fn an_override_that_changes_nothing_is_not_told() {
 }
 
 #[test]
-fn a_date_taken_out_of_a_series_is_cancelled() {
+fn a_date_taken_out_of_a_series_is_cancelled_and_put_back_is_on_again() {
     let mut feed = Feed::of(&[weekly()]).at_once();
     let mut without = weekly();
     without.recurrence.exdates = vec![event("", "", "2026-12-02T15:00").start];
     assert_eq!(feed.poll(&[without.clone()]), ["Cancelled weekly status"]);
     assert_eq!(feed.poll(&[without]), [""; 0]);
+    assert_eq!(feed.poll(&[weekly()]), ["Reinstated weekly status"]);
+    assert_eq!(feed.poll(&[weekly()]), [""; 0]);
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
