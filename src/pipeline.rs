@@ -1159,10 +1159,12 @@ impl Pipeline {
     /// Makes the agenda anew where it must be; gives the time after which things are yet to fall
     /// due. That is never in the future, even if a clock that went wrong has said so.
     async fn fill_agenda(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
-        let after = self.done().await?.unwrap_or(now).min(now);
+        let done = self.done().await?.unwrap_or(now);
+        let after = done.min(now);
         let edition = {
             let agenda = self.lock_agenda();
-            if agenda.until.is_some_and(|until| until > now) {
+            // What was taken out of it under a clock that has been set back falls due once more.
+            if done <= now && agenda.until.is_some_and(|until| until > now) {
                 return Ok(after);
             }
             agenda.edition

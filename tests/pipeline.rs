@@ -535,6 +535,22 @@ async fn a_clock_that_jumps_repeats_nothing_and_loses_nothing() {
     assert_eq!(world.posts(), ["Reminder: The talk"; 2], "set far forward, and put right");
 }
 
+#[tokio::test]
+async fn a_clock_put_right_brings_back_what_it_had_skipped() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-10T08:00").await;
+    deliver(&pipeline, "2026-03-10T08:00").await;
+    let before = world.posts().len();
+    // The clock runs ahead for a while: by it the talk has begun.
+    deliver(&pipeline, "2026-03-10T13:00").await;
+    assert_eq!(world.posts().len(), before);
+    for now in ["2026-03-10T08:30", "2026-03-10T09:00", "2026-03-10T09:45"] {
+        deliver(&pipeline, now).await;
+    }
+    assert_eq!(world.posts()[before..], ["Reminder: The talk"; 2]);
+}
+
 // ---- digests -----------------------------------------------------------------------------------
 
 fn digest_world() -> World {
