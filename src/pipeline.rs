@@ -204,9 +204,10 @@ impl std::ops::AddAssign for Delivered {
     }
 }
 
-/// Leased messages to one endpoint, in order.
+/// Leased messages to one endpoint, in order, each with its payload. A delivery that has none of its
+/// own was never tried with this one.
 #[derive(Debug)]
-pub struct Queue(Vec<Delivery>);
+pub struct Queue(Vec<(Delivery, String)>);
 
 impl Pipeline {
     pub fn new(
@@ -683,45 +684,54 @@ impl Pipeline {
         claimed: Vec<Delivery>,
         now: Timestamp,
         total: &mut Delivered,
-    ) -> Result<BTreeMap<String, Vec<Delivery>>, StoreError> {
-        let mut ready: BTreeMap<String, Vec<Delivery>> = BTreeMap::new();
+    ) -> Result<BTreeMap<String, Vec<(Delivery, String)>>, StoreError> {
+        let mut ready: BTreeMap<String, Vec<(Delivery, String)>> = BTreeMap::new();
         let mut rendered = Vec::new();
-        for mut delivery in claimed {
+        let put_off = match claimed.is_empty() {
+            true => Vec::new(),
+            false => self.store.put_off(now).await?,
+        };
+        for delivery in claimed {
+            let first = put_off.iter().filter(|other| delivery.comes_after(other));
             let end = if delivery.not_after <= now {
                 warn!(id = delivery.id, to = delivery.endpoint, "expired: too late to be of use");
-                Some(Settlement::Expired)
+                Err(Settlement::Expired)
             } else if !self.still_true(&delivery).await? {
                 info!(id = delivery.id, to = delivery.endpoint, "superseded: no longer true");
-                Some(Settlement::Superseded)
+                Err(Settlement::Superseded)
+            } else if let Some(until) = first.map(|other| other.attempt_at).max() {
+                Err(behind(&delivery, until))
             } else {
                 match self.render(&delivery, now) {
-                    Ok(payload) => {
-                        if delivery.payload.is_none() {
-                            rendered.push((delivery.id.clone(), payload.clone()));
-                        }
-                        delivery.payload = Some(payload);
-                        None
-                    }
+                    Ok(payload) => Ok(payload),
                     Err(reason) => {
-                        total.dead += 1;
                         error!(id = delivery.id, to = delivery.endpoint, reason, "dead");
-                        Some(Settlement::Dead { reason })
+                        Err(Settlement::Dead { reason })
                     }
                 }
             };
             match end {
-                Some(end) => {
-                    total.skipped += usize::from(!matches!(end, Settlement::Dead { .. }));
+                Err(end) => {
+                    match end {
+                        Settlement::PutOff { .. } => total.put_off += 1,
+                        Settlement::Dead { .. } => total.dead += 1,
+                        _ => total.skipped += 1,
+                    }
                     self.store.settle(&delivery, &end, now).await?;
                 }
-                None => ready.entry(delivery.endpoint.clone()).or_default().push(delivery),
+                Ok(payload) => {
+                    if delivery.payload.is_none() {
+                        rendered.push((delivery.id.clone(), payload.clone()));
+                    }
+                    ready.entry(delivery.endpoint.clone()).or_default().push((delivery, payload));
+                }
             }
         }
         self.store.freeze(&rendered).await?;
         Ok(ready)
     }
 
-    /// The exact message; rendered at the first attempt, the same ever after.
+    /// The exact message; the same for as long as an earlier attempt may have arrived.
     fn render(&self, delivery: &Delivery, now: Timestamp) -> Result<String, String> {
         if let Some(payload) = &delivery.payload {
             return Ok(payload.clone());
@@ -760,20 +770,24 @@ impl Pipeline {
         // Until when the endpoint is left alone, and why.
         let mut closed: Option<(Timestamp, String)> = None;
         let mut failures = 0;
-        for delivery in queue.0 {
+        let mut put_off: Vec<(Delivery, Timestamp)> = Vec::new();
+        for (delivery, payload) in queue.0 {
             if closed.is_none() && started.elapsed() > QUEUE {
                 let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                 closed = Some((now, "waits for its turn".to_owned()));
             }
+            let first = put_off.iter().find(|(other, _)| delivery.comes_after(other));
             let end = match &closed {
+                None if first.is_some() => behind(&delivery, first.map_or(now, |(_, at)| *at)),
                 Some((until, reason)) => {
-                    Settlement::PutOff { until: *until, reason: reason.clone() }
+                    let anew = delivery.payload.is_none();
+                    Settlement::PutOff { until: *until, reason: reason.clone(), anew }
                 }
                 None => {
-                    let result = self.attempt(&delivery, now).await;
+                    let result = self.attempt(&delivery, payload, now).await;
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let (end, close) = self.conclude(&delivery, result, now).await?;
-                    if let Settlement::PutOff { until, reason } = &end {
+                    if let Settlement::PutOff { until, reason, .. } = &end {
                         failures += 1;
                         if close || failures == PATIENCE {
                             closed = Some((*until, reason.clone()));
@@ -791,17 +805,25 @@ impl Pipeline {
             }
             let now = now.saturating_add(started.elapsed()).unwrap_or(now);
             self.store.settle(&delivery, &end, now).await?;
+            if let Settlement::PutOff { until, .. } = end {
+                put_off.push((delivery, until));
+            }
         }
         Ok(done)
     }
 
-    async fn attempt(&self, delivery: &Delivery, now: Timestamp) -> Result<String, NotifyError> {
+    async fn attempt(
+        &self,
+        delivery: &Delivery,
+        payload: String,
+        now: Timestamp,
+    ) -> Result<String, NotifyError> {
         let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
             let reason = "the configuration no longer names this receiver".to_owned();
             return Err(NotifyError::Permanent { reason });
         };
         let context = context(delivery, &endpoint.address, now);
-        let payload = Payload(delivery.payload.clone().unwrap_or_default());
+        let payload = Payload(payload);
         let send = AssertUnwindSafe(endpoint.notifier.send(&payload, &context));
         match send.catch_unwind().await {
             Ok(result) => result.map(|receipt| receipt.remote_id),
@@ -828,6 +850,9 @@ impl Pipeline {
             Err(error) => error,
         };
         let reason = error.to_string();
+        let uncertain = matches!(error, NotifyError::Uncertain { .. });
+        // What cannot have arrived may say next time that it is late.
+        let anew = delivery.payload.is_none() && !uncertain;
         let after = match error {
             NotifyError::Permanent { .. } => {
                 error!(id, to, reason, "dead");
@@ -842,7 +867,7 @@ impl Pipeline {
                     error!(to, reason, "parked: takes no messages until someone mends it");
                 }
                 // The parking alone holds it back, so that with its end the message goes out.
-                return Ok((Settlement::PutOff { until: now, reason }, true));
+                return Ok((Settlement::PutOff { until: now, reason, anew }, true));
             }
             NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
         };
@@ -852,7 +877,7 @@ impl Pipeline {
         }
         let until = retry::next_attempt(now, delivery.attempts, after, id);
         warn!(id, to, reason, %until, "put off");
-        Ok((Settlement::PutOff { until, reason }, after.is_some()))
+        Ok((Settlement::PutOff { until, reason, anew }, after.is_some()))
     }
 
     /// When [`Pipeline::tick`] or [`Pipeline::deliver`] has something to do next.
@@ -1278,6 +1303,12 @@ fn address(feed: &Feed) -> String {
     };
     let all: Vec<String> = std::iter::once(&feed.url).chain(&feed.also).map(text).collect();
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.join("\n").as_bytes()))
+}
+
+/// It waits for an earlier change of the same event, which is told at that time.
+fn behind(delivery: &Delivery, until: Timestamp) -> Settlement {
+    let reason = "waits for an earlier message".to_owned();
+    Settlement::PutOff { until, reason, anew: delivery.payload.is_none() }
 }
 
 fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContext {

@@ -700,7 +700,7 @@ async fn a_rate_limit_only_delays() {
     deliver(&pipeline, "2026-03-05T09:15:29").await;
     assert_eq!(world.discord.requests().len(), 1);
     deliver(&pipeline, "2026-03-05T09:16:30").await;
-    assert_eq!(world.posts(), ["New: Talk 0"]);
+    assert_eq!(world.posts(), ["New: Talk 0 (late)"]);
 }
 
 #[tokio::test]
@@ -712,6 +712,41 @@ async fn after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept() {
     tokio::time::sleep(Duration::from_millis(250)).await;
     until_settled(&pipeline, "2026-03-05T09:15").await;
     assert_eq!(world.posts(), ["New: Talk 0", "New: Talk 1", "New: Talk 2", "New: Talk 3"]);
+}
+
+#[tokio::test]
+async fn a_message_that_was_held_up_says_that_it_is_late() {
+    let surely_not_taken =
+        [Answer::rate_limited(0.2, false), Answer::error(403, 50013, "Missing Permissions")];
+    for answer in surely_not_taken {
+        let (world, pipeline) = waiting(World::new(), 2).await;
+        world.discord.script([answer.clone()]);
+        deliver(&pipeline, "2026-03-05T09:15").await;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        deliver(&pipeline, "2026-03-05T11:15").await;
+        let expected = ["New: Talk 0 (late)", "New: Talk 1 (late)"];
+        assert_eq!(world.posts(), expected, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_not_told_before_an_earlier_one_of_the_same_event() {
+    let world = World::new();
+    let other = event("z", "Another", "20260320T100000");
+    baseline(&world, &[other.clone()], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[other.clone(), event("a", "The talk", "20260310T100000")]));
+    world.discord.script([Answer::error(500, 0, "500: Internal Server Error")]);
+    round(&pipeline, "2026-03-05T09:15").await;
+    // While the first waits for its next attempt, the talk changes again, and something else too.
+    world.feed(calendar(&[
+        event("z", "Another one", "20260320T100000"),
+        event("a", "The old talk", "20260310T100000"),
+    ]));
+    round(&pipeline, "2026-03-05T09:15:01").await;
+    assert_eq!(world.posts(), ["New title: Another one"], "of that one nothing waits");
+    until_settled(&pipeline, "2026-03-05T09:15:01").await;
+    assert_eq!(world.posts()[1..], ["New: The talk", "New title: The old talk"]);
 }
 
 #[tokio::test]
@@ -1009,6 +1044,25 @@ async fn a_cut_answer_neither_hides_nor_delays_reminders() {
     assert_eq!(world.posts(), ["Reminder: Talk A", "Reminder: Talk B"]);
 }
 
+#[tokio::test]
+async fn what_half_an_answer_said_and_the_next_takes_back_is_not_gone() {
+    let [a, b] = ["a", "b"].map(|uid| event(uid, "Talk", "20260310T100000"));
+    let world = World::new();
+    let whole = calendar(&[a, b]);
+    world.feed(&whole);
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    // Another text of the first event, and the end is missing.
+    let cut = &whole[..whole.find("UID:b").unwrap()];
+    world.feed(cut.replace("SUMMARY:", "X-NOISE:1\r\nSUMMARY:"));
+    round(&pipeline, "2026-03-05T09:15").await;
+    world.feed(&whole);
+    for now in ["2026-03-05T09:30", "2026-03-05T10:30"] {
+        round(&pipeline, now).await;
+    }
+    assert_eq!(world.posts(), [""; 0]);
+}
+
 // ---- state -------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -1060,25 +1114,6 @@ impl Outside {
     /// All that is known of feeds and their events.
     async fn dump(&self) -> Vec<String> {
         use sqlx::Row;
-#[tokio::test]
-async fn what_half_an_answer_said_and_the_next_takes_back_is_not_gone() {
-    let [a, b] = ["a", "b"].map(|uid| event(uid, "Talk", "20260310T100000"));
-    let world = World::new();
-    let whole = calendar(&[a, b]);
-    world.feed(&whole);
-    let pipeline = world.open("2026-03-05T09:00").await;
-    round(&pipeline, "2026-03-05T09:00").await;
-    // Another text of the first event, and the end is missing.
-    let cut = &whole[..whole.find("UID:b").unwrap()];
-    world.feed(cut.replace("SUMMARY:", "X-NOISE:1\r\nSUMMARY:"));
-    round(&pipeline, "2026-03-05T09:15").await;
-    world.feed(&whole);
-    for now in ["2026-03-05T09:30", "2026-03-05T10:30"] {
-        round(&pipeline, now).await;
-    }
-    assert_eq!(world.posts(), [""; 0]);
-}
-
         let sql = "SELECT name || COALESCE(etag, '') || COALESCE(changed_at, 0) AS row FROM feed \
                    UNION ALL SELECT feed || hex(fingerprints) FROM body \
                    UNION ALL SELECT key || seen || COALESCE(since, 0) || revision FROM event \

@@ -4,6 +4,7 @@
 //! module, in the common tongue of SQLite and PostgreSQL: `TEXT`, `BIGINT` and bytes, `$1`
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
+mod order;
 mod spool;
 mod turns;
 mod upkeep;
@@ -278,7 +279,7 @@ pub struct Delivery {
     /// When it is, or was, tried next.
     pub attempt_at: Timestamp,
     pub attempts: u32,
-    /// The frozen message; none before the first attempt.
+    /// The frozen message; none while no attempt can have arrived.
     pub payload: Option<String>,
     pub remote_id: Option<String>,
     pub last_error: Option<String>,
@@ -288,9 +289,18 @@ pub struct Delivery {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    Sent { remote_id: String },
-    PutOff { until: Timestamp, reason: String },
-    Dead { reason: String },
+    Sent {
+        remote_id: String,
+    },
+    PutOff {
+        until: Timestamp,
+        reason: String,
+        /// Nothing of it can have arrived: it is written anew for the next attempt.
+        anew: bool,
+    },
+    Dead {
+        reason: String,
+    },
     Superseded,
     Expired,
 }
@@ -642,7 +652,7 @@ impl Store {
             Settlement::Sent { remote_id } => {
                 (Happening::Accepted, Some(remote_id.as_str()), None, None)
             }
-            Settlement::PutOff { until, reason } => {
+            Settlement::PutOff { until, reason, .. } => {
                 (Happening::PutOff, None, Some(reason.as_str()), Some(*until))
             }
             Settlement::Dead { reason } => (Happening::Refused, None, Some(reason.as_str()), None),
@@ -657,7 +667,8 @@ impl Store {
         sqlx::query(
             "UPDATE outbox SET state = $2, remote_id = COALESCE($3, remote_id), \
              last_error = COALESCE($4, last_error), attempt_at = COALESCE($5, attempt_at), \
-             settled_at = $6, lease_until = NULL \
+             settled_at = $6, lease_until = NULL, \
+             payload = CASE WHEN $8 = 1 THEN NULL ELSE payload END \
              WHERE id = $1 AND state = 'leased' AND attempts = $7",
         )
         .bind(delivery.id.as_str())
@@ -668,6 +679,7 @@ impl Store {
         .bind((state != DeliveryState::Pending).then_some(now.as_millisecond()))
         // Fences off an attempt whose lease another one has taken over.
         .bind(i64::from(delivery.attempts))
+        .bind(i64::from(matches!(end, Settlement::PutOff { anew: true, .. })))
         .execute(&mut *tx)
         .await?;
         if state == DeliveryState::Sent {

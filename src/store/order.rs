@@ -1,0 +1,36 @@
+//! What waits behind what.
+
+use jiff::Timestamp;
+
+use super::{Delivery, Result, Store, delivery};
+use crate::plan::{Item, Kind};
+
+impl Store {
+    /// Deliveries that failed and are to be tried again later than now.
+    pub async fn put_off(&self, now: Timestamp) -> Result<Vec<Delivery>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT * FROM outbox WHERE state = 'pending' AND attempt_at > $1")
+            .bind(now.as_millisecond())
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.iter().map(delivery).collect()
+    }
+}
+
+impl Delivery {
+    /// Whether the other one, to the same endpoint, must be told first: it is an earlier change of
+    /// the same event, and told after this one would be taken for the newer.
+    pub fn comes_after(&self, other: &Delivery) -> bool {
+        let same = |a: &Item, b: &Item| (&a.feed, &a.key) == (&b.feed, &b.key);
+        let changes = |one: &Delivery| one.notification.kind == Kind::Changes;
+        self.endpoint == other.endpoint
+            && (other.due_at, other.position) < (self.due_at, self.position)
+            && changes(self)
+            && changes(other)
+            && self
+                .notification
+                .items
+                .iter()
+                .any(|item| other.notification.items.iter().any(|earlier| same(item, earlier)))
+    }
+}
