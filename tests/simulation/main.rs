@@ -1,0 +1,759 @@
+//! A year in seconds: the real pipeline and the real store under a pretended clock, with everything
+//! that goes wrong in a year, watched by an oracle that knows the promises and nothing else.
+//!
+//! Some weeks of autumn, spring and summer are lived through in every run of the tests. Whole years:
+//!
+//! ```sh
+//! BEADLE_YEARS=100 cargo test --test simulation -- --nocapture    # seeds 0 to 99
+//! BEADLE_SEED=17 cargo test --test simulation                     # that one, step by step the same
+//! BEADLE_SEED=17 BEADLE_DAYS=40 cargo test --test simulation      # only its first days
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, missing_debug_implementations)]
+
+mod model;
+mod oracle;
+#[path = "../support/mod.rs"]
+mod support;
+mod tape;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use beadle::app;
+use beadle::config::Config;
+use beadle::fetch::{self, Fetcher};
+use beadle::notify::discord::Http;
+use beadle::notify::{self, Registry};
+use beadle::pipeline::{Delivered, Pipeline};
+use beadle::store::{Access, DeliveryState, Happening as Step, Store, StoreError};
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{AnyConnection, Connection, Executor};
+
+use model::{Editor, Rng, Truth};
+use oracle::{Memory, Oracle, Verdict};
+use support::world::write_feed;
+use tape::{Crash, Tape, Trouble};
+
+/// Clocks go back three weeks later; a 29 February, and clocks go forward; and summer.
+const BEGIN: [&str; 3] = ["2027-10-15T12:00:00Z", "2028-02-08T12:00:00Z", "2028-07-01T12:00:00Z"];
+const ENDPOINTS: [&str; 4] =
+    ["bot/discord", "hook/discord", "list/email/ann@example.edu", "list/email/bob@example.edu"];
+
+const CONFIG: &str = r#"
+timezone = "America/New_York"
+
+[feed.a]
+url = "a.ics"
+every = "EVERY"
+
+[feed.b]
+url = "b.ics"
+every = "EVERY"
+
+[[watch]]
+name = "all"
+feeds = ["a", "b"]
+remind = ["1d", "1h", "15m", "0m"]
+remind_all_day = ["1d at 18:00"]
+to = ["bot", "hook", "list"]
+
+[[digest]]
+name = "weekly"
+every = "Mon 08:00"
+ahead = "7d"
+watch = ["all"]
+send_empty = true
+to = ["list"]
+
+[receiver.bot]
+discord = { channel = "7" }
+[receiver.hook]
+discord = { webhook = { file = "hook" } }
+[receiver.list]
+email = { to = ["ann@example.edu", "bob@example.edu"] }
+
+[discord]
+token = { file = "token" }
+[email]
+from = "Beadle <beadle@example.edu>"
+server = "smtp://localhost?tls=none"
+"#;
+
+/// What a feed's file holds.
+enum Served {
+    Whole(Truth),
+    /// Cut: these talks can be read.
+    Part(Truth, Vec<u32>),
+    /// A calendar in which nothing is left.
+    Emptied,
+    Nonsense,
+}
+
+struct Feed {
+    name: &'static str,
+    truth: Truth,
+    served: Served,
+    /// Ids of all that ever stood in it.
+    ever: BTreeSet<u32>,
+    sick: bool,
+    /// By the clock.
+    next_poll: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Edit,
+    SecondThought,
+    FeedFallsSick,
+    FeedHeals(usize),
+    EndpointFails,
+    EndpointHeals(String),
+    Poison,
+    CrashWhileSending,
+    Stop,
+    Suspend,
+    DatabaseFails,
+    ClockJumps,
+    ClockIsRight,
+    ClockIsFarOff,
+    Backup,
+    Restore(PathBuf, Box<Memory>),
+    Tidy,
+}
+
+/// Each comes again after so long, on average.
+const HAPPENINGS: [(Happening, i64); 12] = [
+    (Happening::Edit, 9),
+    (Happening::FeedFallsSick, 70),
+    (Happening::EndpointFails, 50),
+    (Happening::Poison, 900),
+    (Happening::CrashWhileSending, 200),
+    (Happening::Stop, 90),
+    (Happening::Suspend, 400),
+    (Happening::DatabaseFails, 200),
+    (Happening::ClockJumps, 500),
+    (Happening::ClockIsFarOff, 3000),
+    (Happening::Backup, 1200),
+    (Happening::Tidy, 24),
+];
+
+struct Year {
+    seed: u64,
+    rng: Rng,
+    folder: PathBuf,
+    state: PathBuf,
+    registry: Registry,
+    config: Config,
+    tape: Arc<Mutex<Tape>>,
+    pipeline: Option<Pipeline>,
+    editor: Editor,
+    feeds: [Feed; 2],
+    oracle: Oracle,
+    /// What the time is, and by how much the clock is wrong.
+    time: Timestamp,
+    skew: SignedDuration,
+    plan: BTreeMap<(Timestamp, u64), Happening>,
+    planned: u64,
+    given_up: BTreeSet<String>,
+    states: HashMap<String, DeliveryState>,
+    trace: VecDeque<String>,
+    told: usize,
+    restarts: usize,
+}
+
+impl Year {
+    async fn begin(seed: u64, folder: &Path) -> Year {
+        let mut rng = Rng::new(seed);
+        let time = begin(seed);
+        std::fs::write(folder.join("token"), "token").unwrap();
+        std::fs::write(folder.join("hook"), "https://discord.com/api/webhooks/1/x").unwrap();
+        let text = CONFIG.replace("EVERY", rng.pick(&["1h", "2h", "4h"]));
+        let config = Config::parse(&text, &folder.join("config.toml")).unwrap();
+        let tape = Arc::new(Mutex::new(Tape::new(time, Rng::new(rng.next()))));
+        let http = Http::new(Duration::from_secs(1)).unwrap();
+        let endpoints = ENDPOINTS.map(str::to_owned);
+        let registry = notify::build(&config, &http).unwrap();
+        let registry = tape::record(&registry, &endpoints, &tape);
+
+        let mut editor = Editor::new();
+        let mut feeds = ["a", "b"].map(|name| Feed {
+            name,
+            truth: Truth::new(),
+            served: Served::Nonsense,
+            ever: BTreeSet::new(),
+            sick: false,
+            next_poll: time,
+        });
+        for (index, feed) in feeds.iter_mut().enumerate() {
+            let long_term = Editor::long_term(index);
+            feed.truth.insert(long_term.id, long_term);
+            for _ in 0..10 {
+                let talk = editor.new_talk(time, &mut rng);
+                feed.truth.insert(talk.id, talk);
+            }
+        }
+        let all: Truth = feeds.iter().flat_map(|feed| feed.truth.clone()).collect();
+        let oracle = Oracle::new(&all, time, endpoints.to_vec(), endpoints[2..].to_vec());
+        let mut year = Year {
+            seed,
+            rng,
+            folder: folder.to_owned(),
+            state: folder.join("state"),
+            registry,
+            config,
+            tape,
+            pipeline: None,
+            editor,
+            feeds,
+            oracle,
+            time,
+            skew: SignedDuration::ZERO,
+            plan: BTreeMap::new(),
+            planned: 0,
+            given_up: BTreeSet::new(),
+            states: HashMap::new(),
+            trace: VecDeque::new(),
+            told: 0,
+            restarts: 0,
+        };
+        for index in 0..2 {
+            year.write(index);
+        }
+        for (happening, _) in HAPPENINGS {
+            year.again(&happening);
+        }
+        year.start().await;
+        year
+    }
+
+    fn clock(&self) -> Timestamp {
+        self.time + self.skew
+    }
+
+    fn tape(&self) -> MutexGuard<'_, Tape> {
+        self.tape.lock().unwrap()
+    }
+
+    fn note(&mut self, text: impl AsRef<str>) {
+        let line = format!("{} {}", self.clock(), text.as_ref());
+        if std::env::var_os("BEADLE_TRACE").is_some() {
+            eprintln!("{line}");
+        }
+        self.trace.push_back(line);
+        if self.trace.len() > 120 {
+            self.trace.pop_front();
+        }
+    }
+
+    fn hold(&self, verdict: Verdict) {
+        if let Err(broken) = verdict {
+            let trace: Vec<&str> = self.trace.iter().map(String::as_str).collect();
+            panic!("{}\nBEADLE_SEED={} at {}: {broken}", trace.join("\n"), self.seed, self.clock());
+        }
+    }
+
+    fn schedule(&mut self, happening: Happening, after: SignedDuration) {
+        self.planned += 1;
+        self.plan.insert((self.time + after, self.planned), happening);
+    }
+
+    /// The next of its kind.
+    fn again(&mut self, happening: &Happening) {
+        let kind = std::mem::discriminant(happening);
+        let found = HAPPENINGS.iter().find(|(other, _)| std::mem::discriminant(other) == kind);
+        if let Some((happening, hours)) = found {
+            let after = self.rng.wait(SignedDuration::from_hours(*hours));
+            self.schedule(happening.clone(), after);
+        }
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.folder.join(format!("{}.ics", self.feeds[index].name))
+    }
+
+    /// The feed as its publisher has it now.
+    fn write(&mut self, index: usize) {
+        let path = self.path(index);
+        let feed = &mut self.feeds[index];
+        feed.ever.extend(feed.truth.keys());
+        feed.served = Served::Whole(feed.truth.clone());
+        write_feed(&path, model::write(&feed.truth, &mut self.rng).0.as_bytes());
+    }
+
+    fn fall_sick(&mut self, index: usize) {
+        let path = self.path(index);
+        let (text, ends) = model::write(&self.feeds[index].truth, &mut self.rng);
+        let pages = ["", "<!doctype html><title>503</title>", "{\"error\":1}", "\0\0", "BEGIN:VCA"];
+        let kind = self.rng.below(4);
+        let page = self.rng.pick(&pages);
+        let count = self.rng.below(ends.len() as u64) as usize;
+        let feed = &mut self.feeds[index];
+        feed.sick = true;
+        feed.served = match kind {
+            0 => {
+                write_feed(&path, page.as_bytes());
+                Served::Nonsense
+            }
+            1 => {
+                let _ = std::fs::remove_file(&path);
+                Served::Nonsense
+            }
+            2 => {
+                write_feed(&path, model::empty().as_bytes());
+                Served::Emptied
+            }
+            _ => {
+                // In the middle of the talk after these.
+                let end = count.checked_sub(1).map_or(0, |last| ends[last].1);
+                let end = end + if count == 0 { 60 } else { 20 };
+                let ids: Vec<u32> = ends[..count].iter().map(|(id, _)| *id).collect();
+                feed.ever.extend(&ids);
+                write_feed(&path, &text.as_bytes()[..end]);
+                Served::Part(feed.truth.clone(), ids)
+            }
+        };
+    }
+
+    // ---- beadle, as `app::run` lives -----------------------------------------------------------
+
+    async fn start(&mut self) {
+        let clock = self.clock();
+        let store = Store::open(&self.state, Access::Exclusive).await.unwrap();
+        let fetcher = Fetcher::new().unwrap();
+        let endpoints = ENDPOINTS.map(str::to_owned);
+        let registry = endpoints.iter().map(|id| self.registry.get(id).unwrap().clone()).collect();
+        let mut config = self.config.clone();
+        config.state.clone_from(&self.state);
+        let pipeline = Pipeline::new(config, app::zones(), store, fetcher, registry);
+        pipeline.store.recover(clock).await.unwrap();
+        for feed in &mut self.feeds {
+            let state = pipeline.store.feed(feed.name).await.unwrap();
+            let at = state.next_poll_at.filter(|_| state.failures > 0);
+            feed.next_poll = at.unwrap_or(Timestamp::MIN);
+        }
+        self.pipeline = Some(pipeline);
+        self.restarts += 1;
+        self.note("started");
+        // Polls and rounds begin side by side.
+        if self.rng.chance(50) {
+            self.round(false).await;
+        } else {
+            self.round(true).await;
+        }
+    }
+
+    fn die(&mut self, why: &str) {
+        self.pipeline = None;
+        self.tape().lose_track();
+        self.note(format!("dies: {why}"));
+    }
+
+    /// Everything that is to be done at this time.
+    async fn round(&mut self, polls_first: bool) {
+        let done = match polls_first {
+            true => self.polls().await.and(self.deliver().await),
+            false => match self.deliver().await {
+                Ok(()) => match self.polls().await {
+                    Ok(()) => self.deliver().await,
+                    Err(error) => Err(error),
+                },
+                Err(error) => Err(error),
+            },
+        };
+        let Err(error) = done else { return };
+        if !error.to_string().is_empty() && self.pipeline.is_some() {
+            self.die(&format!("{error:?}"));
+        }
+    }
+
+    async fn polls(&mut self) -> Result<(), StoreError> {
+        let clock = self.clock();
+        for index in 0..2 {
+            if self.feeds[index].next_poll > clock {
+                continue;
+            }
+            let Some(pipeline) = &self.pipeline else { return Ok(()) };
+            let feed = &pipeline.config.feeds[self.feeds[index].name];
+            let polled = pipeline.poll(feed, clock).await?;
+            self.feeds[index].next_poll = polled.next_poll_at;
+            let feed = &self.feeds[index];
+            let mut said = String::new();
+            match (&feed.served, &polled.result) {
+                (Served::Whole(truth), Ok(news)) => {
+                    self.oracle.read(truth, &feed.ever, clock);
+                    for change in &news.changes {
+                        said.push_str(&format!(" {:?} {}", change.kind, change.after.summary));
+                    }
+                }
+                (Served::Part(truth, ids), Ok(_)) => self.oracle.read_part(truth, ids),
+                (Served::Whole(_), Err(error)) => {
+                    panic!("seed {}: a good feed: {error}", self.seed);
+                }
+                (Served::Nonsense | Served::Emptied, Ok(news)) => {
+                    assert_eq!(news.changes, [], "seed {}: a sick feed", self.seed);
+                }
+                (_, Err(_)) => {}
+            }
+            let name = feed.name;
+            self.note(format!("read {name} {}:{said}", polled.result.is_ok()));
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self) -> Result<(), StoreError> {
+        let clock = self.clock();
+        self.tape().now = clock;
+        let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
+        let done = self.deliver_by(&pipeline, clock).await;
+        self.pipeline = Some(pipeline);
+        let accepted = std::mem::take(&mut self.tape().accepted);
+        for one in accepted {
+            self.told += 1;
+            let items: Vec<String> = one
+                .notification
+                .items
+                .iter()
+                .map(|item| {
+                    format!("{} {} {}", item.reason.as_str(), item.event.summary, item.start)
+                })
+                .collect();
+            let kind = match &one.notification.kind {
+                beadle::plan::Kind::Changes => String::new(),
+                other => format!("{other:?}"),
+            };
+            self.note(format!("{} hears {kind} {items:?}", one.endpoint));
+            let verdict = self.oracle.heard(
+                &one.endpoint,
+                &one.notification,
+                one.says_late || one.bound,
+                one.due_at,
+                clock,
+                one.repeated,
+            );
+            self.hold(verdict);
+        }
+        let broken = std::mem::take(&mut self.tape().broken);
+        self.hold(broken.into_iter().next().map_or(Ok(()), Err));
+        if self.tape().crashed {
+            self.tape().crashed = false;
+            self.die("killed while sending");
+            return Ok(());
+        }
+        let done = done?;
+        self.tape().keep_track();
+        self.look_at_rows(done.skipped + done.dead > 0).await?;
+        let pipeline = self.pipeline.as_ref().unwrap();
+        let counts = pipeline.store.counts().await?;
+        let waiting = [DeliveryState::Pending, DeliveryState::Leased];
+        self.oracle.forget_stale();
+        if waiting.iter().all(|state| !counts.contains_key(state)) {
+            self.hold(self.oracle.check_all_told(clock));
+        }
+        Ok(())
+    }
+
+    async fn deliver_by(
+        &mut self,
+        pipeline: &Pipeline,
+        clock: Timestamp,
+    ) -> Result<Delivered, StoreError> {
+        pipeline.tick(clock).await?;
+        self.oracle.tick(clock);
+        let mut total = Delivered::default();
+        loop {
+            let (queues, sorted_out) = pipeline.claim(clock).await?;
+            total += sorted_out;
+            if queues.is_empty() && sorted_out == Delivered::default() {
+                return Ok(total);
+            }
+            for queue in queues {
+                let tape = Arc::clone(&self.tape);
+                let killed = std::future::poll_fn(|_| match tape.lock().unwrap().crashed {
+                    true => std::task::Poll::Ready(()),
+                    false => std::task::Poll::Pending,
+                });
+                tokio::select! {
+                    biased;
+                    sent = pipeline.send(queue, clock) => total += sent?,
+                    () = killed => return Ok(total),
+                }
+            }
+        }
+    }
+
+    /// What will not be told is written down; every state comes legally from the one before.
+    async fn look_at_rows(&mut self, given_up: bool) -> Result<(), StoreError> {
+        let Some(pipeline) = &self.pipeline else { return Ok(()) };
+        if given_up {
+            for state in [DeliveryState::Dead, DeliveryState::Expired, DeliveryState::Superseded] {
+                for row in pipeline.store.deliveries(Some(state), u32::MAX).await? {
+                    if self.given_up.insert(row.id.clone()) {
+                        let line = format!("{} is {state}: {:?}", row.endpoint, row.notification);
+                        self.trace.push_back(line);
+                        let superseded = state == DeliveryState::Superseded;
+                        self.oracle.given_up(&row.endpoint, &row.notification, superseded);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn audit_states(&mut self) {
+        let Some(pipeline) = &self.pipeline else { return };
+        let happenings = [
+            Step::Claimed,
+            Step::Accepted,
+            Step::PutOff,
+            Step::Refused,
+            Step::Overtaken,
+            Step::TooLate,
+        ];
+        let mut now = HashMap::new();
+        for state in DeliveryState::ALL {
+            for row in pipeline.store.deliveries(Some(state), u32::MAX).await.unwrap() {
+                let settled = !matches!(state, DeliveryState::Pending | DeliveryState::Leased);
+                assert_eq!(row.settled_at.is_some(), settled, "{row:?}");
+                assert_eq!(row.remote_id.is_some(), state == DeliveryState::Sent, "{row:?}");
+                now.insert(row.id, state);
+            }
+        }
+        for (id, before) in &self.states {
+            let Some(after) = now.get(id) else { continue };
+            let mut reach = BTreeSet::from([*before]);
+            loop {
+                let next: BTreeSet<_> = reach
+                    .iter()
+                    .flat_map(|state| happenings.map(|step| state.after(step)))
+                    .flatten()
+                    .chain(reach.iter().copied())
+                    .collect();
+                if next == reach {
+                    break;
+                }
+                reach = next;
+            }
+            assert!(reach.contains(after), "seed {}: {before} became {after}", self.seed);
+        }
+        self.states = now;
+    }
+
+    // ---- what happens --------------------------------------------------------------------------
+
+    async fn happen(&mut self, happening: Happening) {
+        self.again(&happening);
+        self.note(format!("{happening:?}").chars().take(80).collect::<String>());
+        let minutes = |rng: &mut Rng, from, to| SignedDuration::from_mins(rng.between(from, to));
+        match happening {
+            Happening::Edit | Happening::SecondThought => {
+                let index = self.rng.below(2) as usize;
+                let now = self.time;
+                let truth = &mut self.feeds[index].truth;
+                let said = self.editor.edit(index, truth, now, &mut self.rng);
+                self.note(said);
+                if !self.feeds[index].sick {
+                    self.write(index);
+                }
+                if self.rng.chance(30) {
+                    let after = minutes(&mut self.rng, 1, 90);
+                    self.schedule(Happening::SecondThought, after);
+                }
+            }
+            Happening::FeedFallsSick => {
+                let index = self.rng.below(2) as usize;
+                if !self.feeds[index].sick {
+                    self.fall_sick(index);
+                    let after = minutes(&mut self.rng, 10, 20 * 60);
+                    self.schedule(Happening::FeedHeals(index), after);
+                }
+            }
+            Happening::FeedHeals(index) => {
+                self.feeds[index].sick = false;
+                self.write(index);
+            }
+            Happening::EndpointFails => {
+                let endpoint = self.rng.pick(&ENDPOINTS).to_owned();
+                let kinds = [Trouble::Flaky, Trouble::Down, Trouble::Limited, Trouble::Closed];
+                let trouble = self.rng.pick(&kinds);
+                self.tape().trouble.insert(endpoint.clone(), trouble);
+                let after = minutes(&mut self.rng, 1, 18 * 60);
+                self.schedule(Happening::EndpointHeals(endpoint), after);
+            }
+            Happening::EndpointHeals(endpoint) => {
+                self.tape().trouble.remove(&endpoint);
+            }
+            Happening::Poison => self.tape().poison = true,
+            Happening::CrashWhileSending => {
+                let crash = self.rng.pick(&[Crash::BeforeItIsTaken, Crash::AfterItWasTaken]);
+                self.tape().crash = Some(crash);
+            }
+            Happening::Stop => {
+                self.die("stopped");
+                let long = self.rng.chance(20);
+                let mean = if long { 24 * 60 } else { 5 };
+                self.time += self.rng.wait(SignedDuration::from_mins(mean));
+            }
+            Happening::Suspend => self.time += minutes(&mut self.rng, 5, 3 * 24 * 60),
+            Happening::DatabaseFails => {
+                let tables = ["outbox", "outbox", "event", "feed", "meta"];
+                let table = self.rng.pick(&tables);
+                let what = self.rng.pick(&["INSERT", "UPDATE"]);
+                let sql = format!(
+                    "CREATE TRIGGER fault BEFORE {what} ON {table} \
+                     BEGIN SELECT RAISE(ABORT, 'fault'); END"
+                );
+                self.outside(&sql).await;
+                self.note(sql);
+                self.feeds.iter_mut().for_each(|feed| feed.next_poll = Timestamp::MIN);
+                let first = self.rng.chance(50);
+                self.round(first).await;
+                self.outside("DROP TRIGGER fault").await;
+            }
+            Happening::ClockJumps => {
+                let hours = self.rng.pick(&[-2, -2, 2, 2, -1, 7]);
+                self.skew += SignedDuration::from_hours(hours);
+                self.oracle.clock_jumped();
+                let after = minutes(&mut self.rng, 1, 20 * 60);
+                self.schedule(Happening::ClockIsRight, after);
+            }
+            Happening::ClockIsRight => {
+                self.skew = SignedDuration::ZERO;
+                self.oracle.clock_jumped();
+            }
+            Happening::ClockIsFarOff => {
+                if self.pipeline.is_some() {
+                    let before = self.skew;
+                    self.skew += SignedDuration::from_hours(24 * 400);
+                    self.note("for a moment");
+                    if let Err(error) = self.deliver().await {
+                        self.die(&error.to_string());
+                    }
+                    self.skew = before;
+                    self.oracle.clock_jumped();
+                }
+            }
+            Happening::Backup => {
+                let path = self.folder.join(format!("backup-{}.db", self.planned));
+                self.outside(&format!("VACUUM INTO '{}'", path.display())).await;
+                let memory = Box::new(self.oracle.remember());
+                let after = minutes(&mut self.rng, 10, 7 * 24 * 60);
+                self.schedule(Happening::Restore(path, memory), after);
+            }
+            Happening::Restore(path, memory) => {
+                self.die("restored");
+                self.state = self.folder.join(format!("state-{}", self.planned));
+                std::fs::create_dir(&self.state).unwrap();
+                std::fs::rename(path, self.state.join("beadle.db")).unwrap();
+                self.oracle.restored(*memory);
+                self.tape().forget();
+                self.given_up.clear();
+                self.states.clear();
+            }
+            Happening::Tidy => {
+                if let Some(pipeline) = &self.pipeline {
+                    pipeline.store.tidy(self.time + self.skew).await.unwrap();
+                    self.oracle.prune(self.time);
+                    self.audit_states().await;
+                }
+            }
+        }
+    }
+
+    async fn outside(&self, sql: &str) {
+        let url = format!("sqlite://{}", self.state.join("beadle.db").display());
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Sleeps as the program would, and does what is to be done then.
+    async fn step(&mut self) {
+        if self.pipeline.is_none() {
+            self.start().await;
+            return;
+        }
+        let clock = self.clock();
+        let pipeline = self.pipeline.as_ref().unwrap();
+        let due = pipeline.next_due(clock).await.unwrap();
+        if due > self.oracle.next_due(clock) {
+            let next = self.oracle.next_due(clock);
+            self.hold(Err(format!("would sleep until {due}, past {next}")));
+        }
+        let polls = self.feeds.iter().map(|feed| feed.next_poll);
+        let wake = polls.chain([due]).min().unwrap().max(clock) - self.skew;
+        let wake = wake.max(self.time + SignedDuration::from_millis(1));
+        match self.plan.first_key_value() {
+            Some(((at, _), _)) if *at < wake => {
+                let ((at, _), happening) = self.plan.pop_first().unwrap();
+                self.time = at.max(self.time);
+                self.happen(happening).await;
+            }
+            _ => {
+                self.time = wake;
+                // Whichever loop wakes first.
+                let polls_first = self.rng.chance(50);
+                self.round(polls_first).await;
+            }
+        }
+    }
+
+    /// Everything is well for some days, and then everything has been told.
+    async fn end(mut self) -> (usize, usize, usize, usize) {
+        self.plan.clear();
+        self.skew = SignedDuration::ZERO;
+        self.oracle.clock_jumped();
+        self.tape().trouble.clear();
+        (self.tape().crash, self.tape().poison) = (None, false);
+        for index in 0..2 {
+            self.write(index);
+        }
+        let end = self.time + SignedDuration::from_hours(4 * 24);
+        while self.time < end {
+            self.step().await;
+        }
+        self.audit_states().await;
+        let counts = self.pipeline.as_ref().unwrap().store.counts().await.unwrap();
+        assert!(!counts.contains_key(&DeliveryState::Pending), "seed {}: {counts:?}", self.seed);
+        self.hold(self.oracle.check_all_told(self.clock()));
+        let tape = self.tape.lock().unwrap();
+        (self.told, tape.attempts, tape.doubles, self.restarts)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_year_of_mishaps_loses_nothing_and_repeats_nothing() {
+    fetch::install_tls();
+    let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    let days: Option<u64> = variable("BEADLE_DAYS");
+    let (seeds, days) = match (variable("BEADLE_SEED"), variable("BEADLE_YEARS")) {
+        (Some(seed), _) => (seed..seed + 1, days.unwrap_or(366)),
+        (None, Some(years)) => (0..years, days.unwrap_or(366)),
+        (None, None) => (0..3, days.unwrap_or(40)),
+    };
+    for seed in seeds {
+        let memory = Path::new("/dev/shm");
+        let folder = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory).unwrap(),
+            false => tempfile::tempdir().unwrap(),
+        };
+        let started = std::time::Instant::now();
+        let mut year = Year::begin(seed, folder.path()).await;
+        let end = begin(seed) + SignedDuration::from_hours(24 * days as i64);
+        while year.time < end {
+            year.step().await;
+        }
+        let (told, attempts, doubles, starts) = year.end().await;
+        eprintln!(
+            "seed {seed}: {told} messages, {attempts} attempts, {doubles} doubles that could not \
+             be avoided, {starts} starts, {:.1} s",
+            started.elapsed().as_secs_f64()
+        );
+    }
+}
+
+fn begin(seed: u64) -> Timestamp {
+    BEGIN[(seed % 3) as usize].parse().unwrap()
+}

@@ -1,0 +1,613 @@
+//! What must have been told, worked out from the promises alone.
+//!
+//! The oracle knows which version of each feed could be read at which time by the clock, and which
+//! messages were accepted. It knows nothing of keys, revisions, leases or the database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use beadle::plan::{Kind, Notification, Reason};
+use jiff::civil::{Date, DateTime};
+use jiff::{SignedDuration, Timestamp, ToSpan, civil};
+
+use super::model::{AUDIENCE, Occasion, Talk, Truth, instant, wall};
+
+/// A talk as last read, with what follows from it.
+#[derive(Clone, Debug)]
+struct Belief {
+    talk: Talk,
+    occasions: Vec<Occasion>,
+    reminders: Vec<(Remind, Due)>,
+}
+
+impl Belief {
+    fn new(talk: Talk) -> Belief {
+        let occasions = talk.occasions();
+        let on = occasions.iter().filter(|one| one.on);
+        let of = |one: &Occasion| {
+            let (talk, start) = (one.talk, one.start);
+            leads(one).into_iter().map(move |(lead, due)| ((talk, start, lead), due))
+        };
+        Belief { reminders: on.flat_map(of).collect(), occasions, talk }
+    }
+}
+
+/// `remind` of the configuration: the text, and the same in minutes of the calendar.
+pub const LEADS: [(&str, i64); 4] = [("1d", 1440), ("1h", 60), ("15m", 15), ("0m", 0)];
+/// `remind_all_day`.
+pub const ALL_DAY: &str = "1d at 18:00";
+/// A change that has stood so long, and was read so often, has settled.
+const SETTLED: (SignedDuration, u32) = (SignedDuration::from_mins(6), 3);
+/// The same for an absence, even if half the feed was gone meanwhile.
+const GONE: (SignedDuration, u32) = (SignedDuration::from_hours(26), 3);
+const LATE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What an audience believes of one time of a talk, or of a talk as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    on: bool,
+    start: Timestamp,
+    end: Timestamp,
+    title: String,
+    place: String,
+}
+
+/// A talk, and the slot of its series where one time of it is meant.
+type About = (u32, Option<DateTime>);
+
+/// A reminder: which talk, of which start, which lead.
+pub type Remind = (u32, Timestamp, String);
+
+/// What is in the way of a message.
+#[derive(Clone, Debug)]
+struct Due {
+    due_at: Timestamp,
+    not_after: Timestamp,
+}
+
+/// What is known of a talk in a feed, and how well it has stood the test of time.
+#[derive(Clone, Debug)]
+struct Streak {
+    state: Option<Talk>,
+    first: Timestamp,
+    last: Timestamp,
+    reads: u32,
+}
+
+/// What a restored backup takes back.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    believed: BTreeMap<u32, Belief>,
+    absent: BTreeSet<u32>,
+    passed: Timestamp,
+    digest_passed: Timestamp,
+    heard: BTreeMap<(String, About), View>,
+    reminded: BTreeSet<(String, Remind)>,
+    digests: BTreeSet<(String, Date)>,
+}
+
+#[derive(Debug)]
+pub struct Oracle {
+    /// All feeds together, as last read.
+    believed: BTreeMap<u32, Belief>,
+    /// Those of them that are gone from their feed.
+    absent: BTreeSet<u32>,
+    streaks: BTreeMap<u32, Streak>,
+    /// Up to when, by the clock, reminders have come due.
+    passed: Timestamp,
+    digest_passed: Timestamp,
+    owed: BTreeMap<(String, Remind), Due>,
+    /// May be told, need not.
+    allowed: BTreeSet<(String, Remind)>,
+    reminded: BTreeSet<(String, Remind)>,
+    owed_digests: BTreeMap<(String, Date), BTreeSet<(u32, Timestamp)>>,
+    digests: BTreeSet<(String, Date)>,
+    heard: BTreeMap<(String, About), View>,
+    /// What an endpoint knows of a talk is no longer known: a message died, a backup was restored.
+    unsure: BTreeSet<(String, u32)>,
+    /// May hear the same again, for the same reason.
+    again: BTreeSet<(String, u32)>,
+    again_reminded: BTreeSet<(String, Remind)>,
+    again_digests: BTreeSet<(String, Date)>,
+    pub endpoints: Vec<String>,
+    pub mail: Vec<String>,
+}
+
+/// Where this is not so, a promise is broken.
+pub type Verdict = Result<(), String>;
+
+impl Oracle {
+    pub fn new(truth: &Truth, now: Timestamp, endpoints: Vec<String>, mail: Vec<String>) -> Oracle {
+        let mut oracle = Oracle {
+            believed: truth.iter().map(|(id, talk)| (*id, Belief::new(talk.clone()))).collect(),
+            absent: BTreeSet::new(),
+            streaks: BTreeMap::new(),
+            passed: now,
+            digest_passed: now,
+            owed: BTreeMap::new(),
+            allowed: BTreeSet::new(),
+            reminded: BTreeSet::new(),
+            owed_digests: BTreeMap::new(),
+            digests: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            again: BTreeSet::new(),
+            again_reminded: BTreeSet::new(),
+            again_digests: BTreeSet::new(),
+            endpoints,
+            mail,
+        };
+        // What stood there at first is known to everyone.
+        for endpoint in &oracle.endpoints {
+            for (about, view) in truth.values().flat_map(views) {
+                oracle.heard.insert((endpoint.clone(), about), view);
+            }
+        }
+        oracle
+    }
+
+    /// All of a feed was read. `of_feed` are those that ever stood in it.
+    pub fn read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, now: Timestamp) {
+        for id in of_feed {
+            self.read_talk(*id, truth.get(id).cloned(), now);
+        }
+    }
+
+    /// Part of a feed was read: these talks, as they are now.
+    pub fn read_part(&mut self, truth: &Truth, ids: &[u32]) {
+        for id in ids {
+            let state = truth[id].clone();
+            self.believed.insert(*id, Belief::new(state.clone()));
+            if self.absent.remove(id) || self.streaks.get(id).is_none_or(|s| s.state != Some(state))
+            {
+                self.streaks.remove(id);
+            }
+        }
+    }
+
+    fn believe(&mut self, id: u32, talk: &Talk) {
+        if self.believed.get(&id).is_none_or(|belief| belief.talk != *talk) {
+            self.believed.insert(id, Belief::new(talk.clone()));
+        }
+    }
+
+    /// What is long over is of no interest, whatever the clock says for a moment.
+    pub fn prune(&mut self, now: Timestamp) {
+        let before = now - SignedDuration::from_hours(72);
+        self.believed.retain(|_, belief| belief.occasions.iter().any(|one| one.end > before));
+        let believed = &self.believed;
+        self.absent.retain(|id| believed.contains_key(id));
+        self.streaks.retain(|id, _| believed.contains_key(id));
+    }
+
+    fn read_talk(&mut self, id: u32, state: Option<Talk>, now: Timestamp) {
+        match &state {
+            Some(talk) => {
+                self.believe(id, talk);
+                self.absent.remove(&id);
+            }
+            None => {
+                self.absent.insert(id);
+            }
+        }
+        let streak = self.streaks.entry(id).or_insert_with(|| Streak {
+            state: state.clone(),
+            first: now,
+            last: now,
+            reads: 0,
+        });
+        if streak.state != state || now < streak.last {
+            *streak = Streak { state, first: now, last: now, reads: 0 };
+        }
+        if now > streak.last || streak.reads == 0 {
+            streak.reads += 1;
+            streak.last = now;
+        }
+    }
+
+    /// The clock was set: nothing has stood the test of its time.
+    pub fn clock_jumped(&mut self) {
+        self.streaks.clear();
+    }
+
+    fn settled(&self, id: u32) -> bool {
+        self.streaks.get(&id).is_some_and(|streak| {
+            let (span, reads) = if streak.state.is_some() { SETTLED } else { GONE };
+            streak.reads >= reads && streak.last - streak.first >= span
+        })
+    }
+
+    /// The next time by the clock that something comes due.
+    pub fn next_due(&self, now: Timestamp) -> Timestamp {
+        let told = |remind: &Remind| {
+            let by = |endpoint: &String| (endpoint.clone(), remind.clone());
+            self.endpoints.iter().all(|endpoint| self.reminded.contains(&by(endpoint)))
+        };
+        let owed = self.reminders().filter(|(_, due, owed)| *owed && due.due_at > now);
+        let dues = owed.filter(|(remind, _, _)| !told(remind)).map(|(_, due, _)| due.due_at);
+        dues.chain([next_monday(now)]).min().unwrap()
+    }
+
+    /// Every reminder of everything believed to take place: whose, when, and whether it is owed.
+    fn reminders(&self) -> impl Iterator<Item = (&Remind, &Due, bool)> {
+        self.believed.values().flat_map(|belief| {
+            let owed = !self.absent.contains(&belief.talk.id);
+            belief.reminders.iter().map(move |(remind, due)| (remind, due, owed))
+        })
+    }
+
+    /// beadle looked at its clock, and has put into its outbox what had come due.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.passed = self.passed.min(now);
+        let due: Vec<(Remind, Due, bool)> = self
+            .reminders()
+            .filter(|(_, due, _)| due.due_at > self.passed && due.due_at <= now)
+            .filter(|(_, due, _)| due.not_after > now)
+            .map(|(remind, due, owed)| (remind.clone(), due.clone(), owed))
+            .collect();
+        for (remind, at, owed) in &due {
+            // Of several that are late only the last is of use.
+            let newer = due.iter().any(|(other, later, _)| {
+                (other.0, other.1) == (remind.0, remind.1) && later.due_at > at.due_at
+            });
+            for endpoint in &self.endpoints {
+                let key = (endpoint.clone(), remind.clone());
+                if self.reminded.contains(&key) {
+                    continue;
+                }
+                self.allowed.insert(key.clone());
+                if *owed && !(newer && now - at.due_at > LATE) {
+                    self.owed.insert(key, at.clone());
+                }
+            }
+        }
+        self.passed = now;
+
+        self.digest_passed = self.digest_passed.min(now);
+        let newest = std::iter::successors(Some(next_monday(self.digest_passed)), |at| {
+            Some(next_monday(*at))
+        });
+        if let Some(at) = newest.take_while(|at| *at <= now).last() {
+            let day = wall(at).date();
+            let (from, to) = (midnight(day), midnight(day + 7.days()));
+            let listed: BTreeSet<(u32, Timestamp)> = self
+                .believed
+                .values()
+                .filter(|belief| !self.absent.contains(&belief.talk.id))
+                .flat_map(|belief| &belief.occasions)
+                .filter(|one| one.on && one.start < to && one.end > from)
+                .map(|one| (one.talk, one.start))
+                .collect();
+            for endpoint in &self.mail {
+                let key = (endpoint.clone(), day);
+                if !self.digests.contains(&key) {
+                    self.owed_digests.insert(key, listed.clone());
+                }
+            }
+        }
+        self.digest_passed = now;
+    }
+
+    /// A message was accepted, for the first time or once more after its fate was not known.
+    pub fn heard(
+        &mut self,
+        endpoint: &str,
+        notification: &Notification,
+        says_late: bool,
+        due_at: Timestamp,
+        now: Timestamp,
+        repeated: bool,
+    ) -> Verdict {
+        if !says_late && now - due_at > LATE {
+            return Err(format!("{endpoint}: late by {:#} and does not say so", now - due_at));
+        }
+        match &notification.kind {
+            Kind::Changes => {
+                if notification.more > 0 {
+                    return Err("a list was cut, which no day of this year calls for".to_owned());
+                }
+                notification.items.iter().try_for_each(|item| {
+                    let id = id(&item.event.summary);
+                    let slot = item.event.recurrence_id.as_ref().map(|id| id.local());
+                    let off = matches!(item.reason, Reason::Withdrawn);
+                    let view = View {
+                        on: item.event.status.is_on() && !off,
+                        start: item.start,
+                        end: item.end,
+                        title: item.event.summary.clone(),
+                        place: item.event.location.clone(),
+                    };
+                    self.heard_of(endpoint, (id, slot), view, item.series, repeated)
+                })
+            }
+            Kind::Reminder { lead } => {
+                let item = &notification.items[0];
+                let remind = (id(&item.event.summary), item.start, lead.clone());
+                self.heard_reminder(endpoint, remind, now, repeated)
+            }
+            Kind::Digest { from, .. } => {
+                let key = (endpoint.to_owned(), *from);
+                if !self.digests.insert(key.clone()) {
+                    let may = repeated || self.again_digests.remove(&key);
+                    return if may { Ok(()) } else { Err(format!("{endpoint}: {from} twice")) };
+                }
+                let owed = self.owed_digests.remove(&key);
+                let Some(expected) = owed else {
+                    return Err(format!("{endpoint}: a digest for {from} that was not due"));
+                };
+                let on = notification.items.iter().filter(|item| item.event.status.is_on());
+                let listed: BTreeSet<(u32, Timestamp)> = on
+                    .map(|item| (id(&item.event.summary), item.start))
+                    .filter(|(id, _)| !self.absent.contains(id))
+                    .collect();
+                let expected: BTreeSet<_> =
+                    expected.into_iter().filter(|(id, _)| !self.absent.contains(id)).collect();
+                match listed == expected {
+                    true => Ok(()),
+                    false => Err(format!("the digest of {from}: {listed:?}, not {expected:?}")),
+                }
+            }
+            Kind::Welcome => Err("a welcome that nobody asked for".to_owned()),
+        }
+    }
+
+    fn heard_of(
+        &mut self,
+        endpoint: &str,
+        about: About,
+        view: View,
+        series: bool,
+        repeated: bool,
+    ) -> Verdict {
+        let key = (endpoint.to_owned(), about);
+        let before = self.heard.insert(key, view.clone());
+        let unsure = self.unsure.remove(&(endpoint.to_owned(), about.0));
+        let again = repeated || unsure || self.again.contains(&(endpoint.to_owned(), about.0));
+        let same = before.is_some_and(|before| {
+            before == view || series && View { start: view.start, end: view.end, ..before } == view
+        });
+        match same && !again && !series {
+            true => Err(format!("{endpoint}: told twice that {about:?} is {view:?}")),
+            false => Ok(()),
+        }
+    }
+
+    fn heard_reminder(
+        &mut self,
+        endpoint: &str,
+        remind: Remind,
+        now: Timestamp,
+        repeated: bool,
+    ) -> Verdict {
+        let found = self.reminders().find(|(other, _, _)| **other == remind);
+        let key = (endpoint.to_owned(), remind.clone());
+        let Some((_, Due { not_after, .. }, _)) = found else {
+            return Err(format!("{endpoint}: a reminder for a time that is not true: {remind:?}"));
+        };
+        if now >= *not_after {
+            return Err(format!("{endpoint}: reminded too late: {remind:?}"));
+        }
+        self.owed.remove(&key);
+        if !self.reminded.insert(key.clone()) {
+            let may = repeated || self.again_reminded.remove(&key);
+            return if may { Ok(()) } else { Err(format!("{endpoint}: twice {remind:?}")) };
+        }
+        match self.allowed.remove(&key) {
+            true => Ok(()),
+            false => Err(format!("{endpoint}: a reminder that was not due: {remind:?}")),
+        }
+    }
+
+    /// A message will not be told, and the outbox says so.
+    pub fn given_up(&mut self, endpoint: &str, notification: &Notification, superseded: bool) {
+        match &notification.kind {
+            Kind::Reminder { lead } => {
+                let item = &notification.items[0];
+                let remind = (id(&item.event.summary), item.start, lead.clone());
+                let key = (endpoint.to_owned(), remind);
+                // What has come true again meanwhile is found out by `check`.
+                if !superseded || !self.supports(&key.1) {
+                    self.owed.remove(&key);
+                }
+            }
+            Kind::Digest { from, .. } => {
+                self.owed_digests.remove(&(endpoint.to_owned(), *from));
+            }
+            _ => {
+                for item in &notification.items {
+                    self.unsure.insert((endpoint.to_owned(), id(&item.event.summary)));
+                }
+            }
+        }
+    }
+
+    fn supports(&self, remind: &Remind) -> bool {
+        self.reminders().any(|(other, _, _)| other == remind)
+    }
+
+    /// What is no longer true need not be told.
+    pub fn forget_stale(&mut self) {
+        let stale: Vec<_> =
+            self.owed.keys().filter(|(_, remind)| !self.supports(remind)).cloned().collect();
+        for key in stale {
+            self.owed.remove(&key);
+        }
+        let absent = &self.absent;
+        self.owed.retain(|(_, remind), _| !absent.contains(&remind.0));
+    }
+
+    /// Nothing waits in the outbox: everything owed must have been told.
+    pub fn check_all_told(&self, now: Timestamp) -> Verdict {
+        if let Some((key, due)) = self.owed.first_key_value() {
+            return Err(format!("lost: reminder {key:?}, due {}", due.due_at));
+        }
+        if let Some((key, _)) = self.owed_digests.first_key_value() {
+            return Err(format!("lost: digest {key:?}"));
+        }
+        for (id, belief) in &self.believed {
+            if self.settled(*id) {
+                self.endpoints.iter().try_for_each(|endpoint| self.knows(endpoint, belief, now))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an endpoint's audience knows what is true of a talk, as far as it is still to come.
+    fn knows(&self, endpoint: &str, belief: &Belief, now: Timestamp) -> Verdict {
+        let Belief { talk, occasions, .. } = belief;
+        if self.unsure.contains(&(endpoint.to_owned(), talk.id)) {
+            return Ok(());
+        }
+        let heard = |slot| self.heard.get(&(endpoint.to_owned(), (talk.id, slot)));
+        let wrong = |what: &dyn std::fmt::Debug, heard: Option<&View>| {
+            Err(format!(
+                "{endpoint}: the last thing told of {} is {heard:?}, not {what:?}",
+                talk.id
+            ))
+        };
+        let whole = heard(None);
+        let gone = self.absent.contains(&talk.id) || talk.cancelled;
+        let last_end = occasions.iter().map(|one| one.end).max().unwrap();
+        if gone {
+            let upcoming = occasions.iter().all(|one| one.start > now)
+                || talk.weekly.is_some() && last_end > now;
+            return match whole.filter(|view| view.on && view.end > now) {
+                Some(_) if upcoming => wrong(&"off", whole),
+                _ => Ok(()),
+            };
+        }
+        if last_end <= now {
+            return Ok(());
+        }
+        let title = format!("#{} {}", talk.id, talk.title);
+        let same_text = |view: &View| view.on && view.title == title && view.place == talk.place;
+        if talk.weekly.is_none() {
+            let one = &occasions[0];
+            let right =
+                whole.is_some_and(|v| same_text(v) && (v.start, v.end) == (one.start, one.end));
+            return if right { Ok(()) } else { wrong(one, whole) };
+        }
+        if !whole.is_some_and(same_text) && occasions.iter().any(|one| one.on && one.start > now) {
+            return wrong(talk, whole);
+        }
+        for one in occasions.iter().filter(|one| one.start > now) {
+            let view = heard(one.slot);
+            let slot_is_past = instant_of(one) <= now;
+            let right = match view {
+                // As the series says.
+                None => one.plain || !one.on && slot_is_past,
+                Some(view) if !one.on => !view.on || view.start <= now,
+                Some(view) => {
+                    view.on && view.start == one.start && (one.plain || view.title == one.title)
+                }
+            };
+            if !right {
+                return wrong(one, view);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn remember(&self) -> Memory {
+        Memory {
+            believed: self.believed.clone(),
+            absent: self.absent.clone(),
+            passed: self.passed,
+            digest_passed: self.digest_passed,
+            heard: self.heard.clone(),
+            reminded: self.reminded.clone(),
+            digests: self.digests.clone(),
+        }
+    }
+
+    /// beadle is as it was then; the audience is not. It may hear once more what it has heard
+    /// since, and what was taken back since it may not hear at all.
+    pub fn restored(&mut self, memory: Memory) {
+        for (key, view) in &self.heard {
+            if memory.heard.get(key) != Some(view) {
+                self.unsure.insert((key.0.clone(), key.1.0));
+                self.again.insert((key.0.clone(), key.1.0));
+            }
+        }
+        let since: Vec<_> = self.reminded.difference(&memory.reminded).cloned().collect();
+        self.again_reminded.extend(since);
+        let since: Vec<_> = self.digests.difference(&memory.digests).cloned().collect();
+        self.again_digests.extend(since);
+        self.owed.clear();
+        self.owed_digests.clear();
+        self.streaks.clear();
+        self.believed = memory.believed;
+        self.absent = memory.absent;
+        self.passed = memory.passed;
+        self.digest_passed = memory.digest_passed;
+    }
+}
+
+fn views(talk: &Talk) -> Vec<(About, View)> {
+    let view = |one: &Occasion| View {
+        on: one.on,
+        start: one.start,
+        end: one.end,
+        title: one.title.clone(),
+        place: one.place.clone(),
+    };
+    let occasions = talk.occasions();
+    let whole = View {
+        on: !talk.cancelled,
+        title: format!("#{} {}", talk.id, talk.title),
+        end: talk.last_end(),
+        ..view(&occasions[0])
+    };
+    let weeks = occasions.iter().filter(|one| !one.plain);
+    let weeks = weeks.map(|one| ((talk.id, one.slot), view(one)));
+    match talk.weekly {
+        None => vec![((talk.id, None), whole)],
+        Some(_) => weeks.chain([((talk.id, None), whole)]).collect(),
+    }
+}
+
+/// When an occasion is told of ahead, and until when that is of use.
+fn leads(one: &Occasion) -> Vec<(String, Due)> {
+    if one.all_day {
+        let eve = (one.wall.date() - 1.days()).at(18, 0, 0, 0);
+        let due = Due { due_at: instant(eve, AUDIENCE), not_after: one.end };
+        return vec![(ALL_DAY.to_owned(), due)];
+    }
+    let due = |(text, minutes): (&str, i64)| {
+        let due_at = match minutes {
+            // A day before is the same hour of the day before.
+            1440 => instant(one.wall - 1.days(), AUDIENCE),
+            minutes => one.start - SignedDuration::from_mins(minutes),
+        };
+        let not_after = match minutes {
+            0 => one.end.max(one.start + SignedDuration::from_mins(10)),
+            _ => one.start,
+        };
+        (text.to_owned(), Due { due_at, not_after })
+    };
+    LEADS.into_iter().map(due).collect()
+}
+
+fn instant_of(one: &Occasion) -> Timestamp {
+    one.slot.map_or(one.start, |slot| instant(slot, AUDIENCE).min(one.start))
+}
+
+fn midnight(day: Date) -> Timestamp {
+    instant(day.at(0, 0, 0, 0), AUDIENCE)
+}
+
+/// The first Monday, 08:00, after an instant.
+fn next_monday(after: Timestamp) -> Timestamp {
+    let today = wall(after).date();
+    let mondays = (0..9).map(|days| today + days.days());
+    mondays
+        .filter(|day| day.weekday() == civil::Weekday::Monday)
+        .map(|day| instant(day.at(8, 0, 0, 0), AUDIENCE))
+        .find(|at| *at > after)
+        .unwrap()
+}
+
+/// The number in a title.
+fn id(title: &str) -> u32 {
+    let digits: String = title.chars().skip(1).take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("no number in {title:?}"))
+}
