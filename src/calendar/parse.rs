@@ -1521,7 +1521,12 @@ impl<'a> Interpreter<'a> {
         let instant = time::resolve(local, zone)
             .checked_add(SignedDuration::from_secs(value.seconds))
             .ok()?;
-        Some(with_local(start, zone.to_datetime(instant)))
+        let local = zone.to_datetime(instant);
+        // A wall time that comes twice means the first; the second must be named otherwise.
+        Some(match time::resolve(local, zone) == instant {
+            true => with_local(start, local),
+            false => When::Zoned { local: TimeZone::UTC.to_datetime(instant), zone: "UTC".into() },
+        })
     }
 
     /// A value of RDATE: a date, or a PERIOD with its end (RFC 5545, 3.3.9).
@@ -2302,6 +2307,21 @@ mod tests {
         ] {
             let read = DurationValue::parse(text).map(|d| (d.days, d.seconds));
             assert_eq!(read, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_lasts_as_long_as_it_says_when_clocks_go_back() {
+        for (start, minutes) in [("010000", 30), ("010000", 90), ("014500", 30), ("003000", 200)] {
+            let calendar = read_ny(format!(
+                "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART;TZID=America/New_York:20271107T{start}\n\
+                 DURATION:PT{minutes}M\nEND:VEVENT\nEND:VCALENDAR"
+            ));
+            let [event] = &calendar.events[..] else { panic!("{calendar:?}") };
+            let zones = Zones::default();
+            let at = |when: &When| when.instant(&zones, &TimeZone::UTC);
+            let lasts = at(&event.end) - at(&event.start);
+            assert_eq!(lasts, SignedDuration::from_mins(minutes), "{start}");
         }
     }
 
