@@ -645,7 +645,7 @@ impl Pipeline {
         }
 
         let mut inserted = 0;
-        if !due.is_empty() || !sources.is_empty() || done.is_none() {
+        if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
             inserted = self.store.commit_due(&self.address(due), &sources, now).await?;
         }
         self.lock_agenda().done = Some(now);

@@ -216,16 +216,6 @@ async fn what_was_settled_long_ago_is_tidied_away() {
 }
 
 #[tokio::test]
-async fn the_watermark_never_goes_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path()).await;
-    assert_eq!(store.watermark().await.unwrap(), None);
-    store.commit_due(&[], &[], at(5)).await.unwrap();
-    store.commit_due(&[], &[], at(3)).await.unwrap();
-    assert_eq!(store.watermark().await.unwrap(), Some(at(5)));
-}
-
-#[tokio::test]
 async fn a_database_of_a_newer_beadle_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).await);

@@ -1069,11 +1069,12 @@ async fn insert_deliveries(
     Ok(inserted)
 }
 
-/// Never backwards: a clock that was set back must not make anything fall due again.
+/// Backwards, too: what falls due once more under a clock that was set back has the id it had, and
+/// what a clock that ran ahead had skipped is not skipped for good.
 async fn write_watermark(tx: &mut Tx<'_>, now: Timestamp) -> Result<()> {
     sqlx::query(
         "INSERT INTO meta (name, value) VALUES ('watermark', $1) ON CONFLICT (name) DO UPDATE \
-         SET value = excluded.value WHERE CAST(meta.value AS BIGINT) < CAST(excluded.value AS BIGINT)",
+         SET value = excluded.value",
     )
     .bind(now.as_millisecond().to_string())
     .execute(&mut **tx)
