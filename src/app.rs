@@ -179,15 +179,33 @@ async fn deliver_loop(
     let mut under_way = FuturesUnordered::new();
     loop {
         let start = now();
-        pipeline.tick(start).await?;
-        let (queues, _) = pipeline.claim(start).await?;
+        let round = async {
+            pipeline.tick(start).await?;
+            let (queues, _) = pipeline.claim(start).await?;
+            if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
+                let rows = pipeline.store.tidy(start).await?;
+                debug!(rows, "tidied");
+                tidied = Some(start);
+            }
+            Ok::<_, StoreError>((queues, pipeline.next_due(now()).await?))
+        };
+        tokio::pin!(round);
+        let mut ended = false;
+        // What is being sent goes on meanwhile: it may be holding the database.
+        let (queues, next) = loop {
+            tokio::select! {
+                done = &mut round => break done?,
+                Some(sent) = under_way.next() => {
+                    sent?;
+                    ended = true;
+                }
+            }
+        };
         under_way.extend(queues.into_iter().map(|queue| pipeline.send(queue, start)));
-        if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
-            let rows = pipeline.store.tidy(start).await?;
-            debug!(rows, "tidied");
-            tidied = Some(start);
+        // To an endpoint that was busy, more may be due.
+        if ended {
+            continue;
         }
-        let next = pipeline.next_due(now()).await?;
         tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(sent) = under_way.next() => drop(sent?),
