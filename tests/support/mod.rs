@@ -11,5 +11,6 @@
 pub mod discord;
 pub mod feed;
 pub mod openapi;
+pub mod gate;
 pub mod smtp;
 pub mod world;
