@@ -91,6 +91,8 @@ pub struct Oracle {
     believed: BTreeMap<u32, Belief>,
     /// Those of them that are gone from their feed.
     absent: BTreeSet<u32>,
+    /// Those that were gone and are back, which has yet to last.
+    back: BTreeSet<u32>,
     streaks: BTreeMap<u32, Streak>,
     /// Up to when, by the clock, reminders have come due.
     passed: Timestamp,
@@ -120,6 +122,7 @@ impl Oracle {
         let mut oracle = Oracle {
             believed: truth.iter().map(|(id, talk)| (*id, Belief::new(talk.clone()))).collect(),
             absent: BTreeSet::new(),
+            back: BTreeSet::new(),
             streaks: BTreeMap::new(),
             passed: now,
             digest_passed: now,
@@ -157,8 +160,8 @@ impl Oracle {
         for id in ids {
             let state = truth[id].clone();
             self.believed.insert(*id, Belief::new(state.clone()));
-            if self.absent.remove(id) || self.streaks.get(id).is_none_or(|s| s.state != Some(state))
-            {
+            let back = self.absent.remove(id) && self.back.insert(*id);
+            if back || self.streaks.get(id).is_none_or(|s| s.state != Some(state)) {
                 self.streaks.remove(id);
             }
         }
@@ -183,7 +186,9 @@ impl Oracle {
         match &state {
             Some(talk) => {
                 self.believe(id, talk);
-                self.absent.remove(&id);
+                if self.absent.remove(&id) {
+                    self.back.insert(id);
+                }
             }
             None => {
                 self.absent.insert(id);
@@ -201,6 +206,9 @@ impl Oracle {
         if now > streak.last || streak.reads == 0 {
             streak.reads += 1;
             streak.last = now;
+        }
+        if self.settled(id) {
+            self.back.remove(&id);
         }
     }
 
@@ -230,7 +238,8 @@ impl Oracle {
     /// Every reminder of everything believed to take place: whose, when, and whether it is owed.
     fn reminders(&self) -> impl Iterator<Item = (&Remind, &Due, bool)> {
         self.believed.values().flat_map(|belief| {
-            let owed = !self.absent.contains(&belief.talk.id);
+            let id = belief.talk.id;
+            let owed = !self.absent.contains(&id) && !self.back.contains(&id);
             belief.reminders.iter().map(move |(remind, due)| (remind, due, owed))
         })
     }

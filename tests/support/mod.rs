@@ -10,7 +10,7 @@
 
 pub mod discord;
 pub mod feed;
-pub mod openapi;
 pub mod gate;
+pub mod openapi;
 pub mod smtp;
 pub mod world;
