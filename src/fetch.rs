@@ -14,6 +14,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -29,11 +30,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::config::secret::SecretSource;
 use crate::config::{Auth, Feed, FeedUrl};
+use crate::guard::{Class, Forbidden, Guard};
+use crate::tls::{CONNECT_TIMEOUT, Trust};
 
 /// What a server is told, unless the configuration says otherwise.
 pub const USER_AGENT: &str =
     concat!("beadle/", env!("CARGO_PKG_VERSION"), " (calendar feed announcer)");
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 5;
 /// How much of a body is looked at to tell what it is: page titles come late.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -276,6 +278,9 @@ pub enum FetchErrorKind {
     TooManyRedirects,
     #[error("unusable redirect: {0}")]
     BadRedirect(String),
+    /// The address, or one that it was redirected to, is not of the public internet.
+    #[error("leads to {}{}", .0, if .0.may_be_allowed() { ", and has no `private = true`" } else { "" })]
+    Forbidden(Class),
     /// `an HTML page titled “Sign in”`, `JSON`, …
     #[error("{looks_like} instead of a calendar")]
     NotACalendar { looks_like: String },
@@ -290,6 +295,30 @@ pub enum FetchErrorKind {
     /// A configured header, `bearer` or `user_agent` cannot be sent.
     #[error("not asked: `{0}` holds characters that HTTP does not allow")]
     Header(String),
+}
+
+impl FetchErrorKind {
+    /// One word for it, the same in every version: for metrics and logs.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Kind::Dns(_) => "dns",
+            Kind::Connect(_) => "connect",
+            Kind::Tls(_) => "tls",
+            Kind::Timeout(_) => "timeout",
+            Kind::Interrupted(_) => "interrupted",
+            Kind::Status(_) => "status",
+            Kind::Unauthorized(_) => "unauthorized",
+            Kind::Gone => "gone",
+            Kind::TooLarge { .. } => "too_large",
+            Kind::TooManyRedirects | Kind::BadRedirect(_) => "redirect",
+            Kind::Forbidden(_) => "forbidden",
+            Kind::NotACalendar { .. } => "not_a_calendar",
+            Kind::Empty => "empty",
+            Kind::File(_) => "file",
+            Kind::Secret(_) => "secret",
+            Kind::Header(_) => "header",
+        }
+    }
 }
 
 use FetchErrorKind as Kind;
@@ -331,6 +360,11 @@ impl FetchError {
                 "`url` must lead to the iCalendar export (often `.ics` or `?ical=1`), and be \
                  readable without signing in to a page"
             }
+            Kind::Forbidden(class) if class.may_be_allowed() => {
+                "if this calendar is meant to be on this machine or its own network, write \
+                 `private = true` under its [feed.NAME]"
+            }
+            Kind::Forbidden(_) => "no feed may lead there",
             Kind::Header(_) => "a header is a name without blanks, and one line of text",
             Kind::Connect(_)
             | Kind::Interrupted(_)
@@ -342,38 +376,42 @@ impl FetchError {
     }
 }
 
-/// Makes ring the process's provider of TLS cryptography. Once is enough, more does no harm.
-pub fn install_tls() {
-    // It fails when a provider is there already, which is all that is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 /// Reads feeds. One for the process: it holds the connections.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    client: Client,
+    trust: Trust,
+    public: Client,
+    /// For feeds with `private = true`: none shares its connections with those without. Made when
+    /// there is one, since it holds a list of authorities of its own.
+    private: Arc<OnceLock<Client>>,
 }
 
 impl Fetcher {
-    /// Fails where TLS cannot be set up, as on a machine without certificates of authorities.
+    /// Trusts the authorities of this machine.
+    ///
+    /// # Errors
+    /// As [`Fetcher::trusting`].
     pub fn new() -> Result<Fetcher, FetchError> {
-        install_tls();
-        let client = Client::builder()
-            // Redirects are followed below, where credentials can be left behind.
-            .redirect(redirect::Policy::none())
-            // `Referer` would give a private address away.
-            .referer(false)
-            // Nor should a forgotten `http_proxy` see it.
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(|error| FetchError::new("TLS", Kind::Tls(root_cause(&error))))?;
-        Ok(Fetcher { client })
+        Fetcher::trusting(&Trust::default())
     }
 
-    /// The connections, for other questions to the same hosts.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// # Errors
+    /// TLS cannot be set up, as on a machine without certificates of authorities.
+    pub fn trusting(trust: &Trust) -> Result<Fetcher, FetchError> {
+        let public = client(trust, Guard { private: false })?;
+        Ok(Fetcher { trust: trust.clone(), public, private: Arc::default() })
+    }
+
+    /// The connections that the feed may use, for other questions to its host.
+    pub fn client(&self, feed: &Feed) -> Result<&Client, FetchError> {
+        if !feed.private {
+            return Ok(&self.public);
+        }
+        if self.private.get().is_none() {
+            let client = client(&self.trust, Guard { private: true })?;
+            return Ok(self.private.get_or_init(|| client));
+        }
+        Ok(self.private.get().unwrap_or(&self.public))
     }
 
     /// One attempt, which ends within `feed.timeout`, redirects and body included.
@@ -415,7 +453,10 @@ impl Fetcher {
             };
             let fail = |kind| FetchError::new(&place, kind);
 
-            let request = self.request(feed, &url, validators, trusted).map_err(fail)?;
+            let guard = Guard { private: feed.private };
+            guard.check_url(&url).map_err(|Forbidden(class)| fail(Kind::Forbidden(class)))?;
+            let client = self.client(feed)?;
+            let request = request(client, feed, &url, validators, trusted).map_err(fail)?;
             let response = request.send().await.map_err(|error| fail(transport_error(&error)))?;
             let advice = Advice::from_headers(response.headers());
             let kind = match response.status().as_u16() {
@@ -444,59 +485,65 @@ impl Fetcher {
         }
         Err(FetchError::new(host(start), Kind::TooManyRedirects))
     }
+}
 
-    /// One request of a chain; credentials and configured headers only to a `trusted` host.
-    fn request(
-        &self,
-        feed: &Feed,
-        url: &Url,
-        validators: &Validators,
-        trusted: bool,
-    ) -> Result<RequestBuilder, Kind> {
-        let mut headers = HeaderMap::new();
-        // Servers that know no such type should still answer.
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/calendar, */*;q=0.1"));
-        let user_agent = feed.user_agent.as_deref().unwrap_or(USER_AGENT);
-        headers.insert(header::USER_AGENT, header_value("user_agent", user_agent)?);
-        for (name, validator) in [
-            (header::IF_NONE_MATCH, &validators.etag),
-            (header::IF_MODIFIED_SINCE, &validators.last_modified),
-        ] {
-            if let Some(value) = validator.as_deref().and_then(|v| HeaderValue::from_str(v).ok()) {
-                headers.insert(name, value);
-            }
+/// One request of a chain; credentials and configured headers only to a `trusted` host.
+fn request(
+    client: &Client,
+    feed: &Feed,
+    url: &Url,
+    validators: &Validators,
+    trusted: bool,
+) -> Result<RequestBuilder, Kind> {
+    let mut headers = HeaderMap::new();
+    // Servers that know no such type should still answer.
+    headers.insert(header::ACCEPT, HeaderValue::from_static("text/calendar, */*;q=0.1"));
+    let user_agent = feed.user_agent.as_deref().unwrap_or(USER_AGENT);
+    headers.insert(header::USER_AGENT, header_value("user_agent", user_agent)?);
+    for (name, validator) in [
+        (header::IF_NONE_MATCH, &validators.etag),
+        (header::IF_MODIFIED_SINCE, &validators.last_modified),
+    ] {
+        if let Some(value) = validator.as_deref().and_then(|v| HeaderValue::from_str(v).ok()) {
+            headers.insert(name, value);
         }
-        if !trusted {
-            return Ok(self.client.get(url.clone()).headers(headers));
-        }
-
-        let secret = |source: &SecretSource| {
-            source.read().map_err(|error| {
-                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-                Kind::Secret(format!("{error}{cause}"))
-            })
-        };
-        for (name, source) in &feed.headers {
-            let key = HeaderName::from_bytes(name.as_bytes());
-            let mut value = header_value(name, secret(source)?.expose())?;
-            value.set_sensitive(true);
-            headers.insert(key.map_err(|_| Kind::Header(name.clone()))?, value);
-        }
-        let mut url = url.clone();
-        if feed.auth.is_some() {
-            // reqwest would send the credentials of `https://user:password@host/` as well.
-            let _ = url.set_username("");
-            let _ = url.set_password(None);
-        }
-        let request = self.client.get(url).headers(headers);
-        Ok(match &feed.auth {
-            Some(Auth::Basic { username, password }) => {
-                request.basic_auth(username, Some(secret(password)?.expose()))
-            }
-            Some(Auth::Bearer { token }) => request.bearer_auth(secret(token)?.expose()),
-            None => request,
-        })
     }
+    if !trusted {
+        return Ok(client.get(url.clone()).headers(headers));
+    }
+
+    let secret = |source: &SecretSource| {
+        source.read().map_err(|error| {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            Kind::Secret(format!("{error}{cause}"))
+        })
+    };
+    for (name, source) in &feed.headers {
+        let key = HeaderName::from_bytes(name.as_bytes());
+        let mut value = header_value(name, secret(source)?.expose())?;
+        value.set_sensitive(true);
+        headers.insert(key.map_err(|_| Kind::Header(name.clone()))?, value);
+    }
+    let mut url = url.clone();
+    if feed.auth.is_some() {
+        // reqwest would send the credentials of `https://user:password@host/` as well.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+    }
+    let request = client.get(url).headers(headers);
+    Ok(match &feed.auth {
+        Some(Auth::Basic { username, password }) => {
+            request.basic_auth(username, Some(secret(password)?.expose()))
+        }
+        Some(Auth::Bearer { token }) => request.bearer_auth(secret(token)?.expose()),
+        None => request,
+    })
+}
+
+/// Redirects are followed in [`Fetcher::fetch`], where credentials can be left behind.
+fn client(trust: &Trust, guard: Guard) -> Result<Client, FetchError> {
+    let client = trust.client().dns_resolver(guard).build();
+    client.map_err(|error| FetchError::new("TLS", Kind::Tls(root_cause(&error))))
 }
 
 fn header_value(name: &str, value: &str) -> Result<HeaderValue, Kind> {
@@ -642,6 +689,8 @@ fn transport_error(error: &reqwest::Error) -> Kind {
         Kind::Timeout(CONNECT_TIMEOUT)
     } else if error.is_builder() {
         Kind::Header("bearer".to_owned())
+    } else if let Some(Forbidden(class)) = causes(error).find_map(|cause| cause.downcast_ref()) {
+        Kind::Forbidden(*class)
     } else if causes(error).any(is_tls) {
         Kind::Tls(cause)
     } else if error.is_dns() {
@@ -882,6 +931,7 @@ mod tests {
             confirm: SignedDuration::ZERO,
             also: Vec::new(),
             lookups: true,
+            private: false,
             auth: None,
             headers: Vec::new(),
             user_agent: None,

@@ -30,6 +30,10 @@
 //! | module | what it hides |
 //! |---|---|
 //! | [`app`] | the two loops, signals, the clock; nothing else sleeps or reads the time |
+//! | [`systemd`], [`alive`] | the service manager and the dead-man ping |
+//! | [`guard`], [`tls`] | where feeds may lead, and whom to trust |
+//! | [`web`] | the HTTP server: liveness, readiness, and the [`metrics`] |
+//! | [`progress`] | whether the loops make progress |
 //! | [`pipeline`] | the flow above, as calls; start reading here |
 //! | [`config`] | the TOML file, its errors with line and hint, where secrets are kept |
 //! | [`fetch`] | one request within limits, what servers ask for, when to poll next |
@@ -109,16 +113,23 @@
 //! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
 //! | the example works, and nothing typed into it makes it panic | `the_example_is_valid_and_needs_no_secret`, `no_edit_of_the_example_makes_it_panic` |
 
+pub mod alive;
 pub mod app;
 pub mod calendar;
 pub mod commands;
 pub mod config;
 pub mod doctor;
 pub mod fetch;
+pub mod guard;
 pub mod lookup;
 pub mod message;
+pub mod metrics;
 pub mod notify;
 pub mod pipeline;
 pub mod plan;
+pub mod progress;
 pub mod retry;
 pub mod store;
+pub mod systemd;
+pub mod tls;
+pub mod web;

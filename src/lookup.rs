@@ -1,6 +1,6 @@
 //! Asks a publisher's site what its feed does not say: that an event is cancelled, or why it is gone.
 //!
-//! Only the feed's own host is asked, a few times a poll at most, and every answer is optional: a
+//! Only the feed's own host is asked, and only where the [`guard`](crate::guard) lets the feed lead, a few times a poll at most, and every answer is optional: a
 //! site that does not answer, or answers anything unexpected, leaves the feed's word as it is.
 
 use std::collections::{BTreeMap, HashMap};

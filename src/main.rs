@@ -1,20 +1,23 @@
 //! The command line. What the commands do is in [`beadle::commands`] and [`beadle::app`].
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use beadle::app;
 use beadle::commands::{self, At, Desk, Format, Medium, Misuse};
 use beadle::config::{Config, ConfigError, Feed};
 use beadle::doctor;
-use beadle::fetch::{self, Fetcher};
-use beadle::notify::{self, SetupError, discord, terminal};
+use beadle::fetch::Fetcher;
+use beadle::notify::{SetupError, terminal};
 use beadle::store::{self, Access, DeliveryState, Happening, Store, StoreError};
+use beadle::tls::{self, Trust};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Announces calendar feeds: what is new, changed, cancelled or about to start, in Discord, by mail,
 /// or on this terminal.
@@ -227,7 +230,7 @@ impl From<State> for DeliveryState {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log);
-    fetch::install_tls();
+    tls::install();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(execute(cli.command)),
@@ -247,8 +250,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let mut good = true;
     let answer = match command {
         Command::Run(path) => {
-            let pipeline = app::open(Config::load(&path.config)?).await?;
-            app::run(&pipeline).await?;
+            app::run(app::open(Config::load(&path.config)?).await?).await?;
             String::new()
         }
         Command::Once(path) => {
@@ -259,18 +261,23 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(path) => {
             let config = Config::read(&path.config)?;
-            let registry = notify::build(&config, &discord::Http::new(app::DISCORD_TIMEOUT)?)?;
-            let (answer, passed) =
-                commands::check(&desk(&config.timezone)?, &config, &registry).await?;
+            let (fetcher, registry) = app::connections(&config)?;
+            let desk = Desk {
+                fetcher,
+                zones: app::zones(),
+                timezone: config.timezone.clone(),
+                now: app::now(),
+            };
+            let (answer, passed) = commands::check(&desk, &config, &registry).await?;
             good = passed;
             answer
         }
         Command::Events { feed, from, to, timezone, written, config } => {
-            let (feeds, zone) = match &feed {
-                Some(address) => (vec![commands::named_feed(address)?], None),
+            let (feeds, zone, ca_file) = match &feed {
+                Some(address) => (vec![commands::named_feed(address)?], None, None),
                 None => {
-                    let config = Config::read(&config.config)?;
-                    (config.feeds.into_values().collect::<Vec<Feed>>(), Some(config.timezone))
+                    let Config { feeds, timezone, ca_file, .. } = Config::read(&config.config)?;
+                    (feeds.into_values().collect::<Vec<Feed>>(), Some(timezone), ca_file)
                 }
             };
             let zone = match timezone {
@@ -279,21 +286,22 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
                     .ok_or_else(|| Misuse(format!("--timezone: `{name}` is no zone")))?,
                 None => zone.unwrap_or(TimeZone::UTC),
             };
-            commands::events(&desk(&zone)?, &feeds, from, to, written.format).await?
+            commands::events(&desk(&zone, ca_file.as_deref())?, &feeds, from, to, written.format)
+                .await?
         }
         Command::Diff { old, new, written } => {
             let (old, new) = (commands::named_feed(&old)?, commands::named_feed(&new)?);
-            commands::diff(&desk(&TimeZone::UTC)?, &old, &new, written.format).await?
+            commands::diff(&desk(&TimeZone::UTC, None)?, &old, &new, written.format).await?
         }
         Command::Preview { name, medium, config } => {
             let config = Config::read(&config.config)?;
-            let desk = desk(&config.timezone)?;
+            let desk = desk(&config.timezone, config.ca_file.as_deref())?;
             let colour = terminal::colours(&std::io::stdout());
             commands::preview(&desk, &config, name.as_deref(), medium, colour).await?
         }
         Command::Rehearse { from, to, written, config } => {
             let config = Config::read(&config.config)?;
-            let desk = desk(&config.timezone)?;
+            let desk = desk(&config.timezone, config.ca_file.as_deref())?;
             let from = from.map_or(desk.now, |at| at.instant(&config.timezone));
             let week = || from.saturating_add(SignedDuration::from_hours(7 * 24));
             let to = match to {
@@ -351,9 +359,9 @@ async fn outbox(action: Outbox) -> anyhow::Result<String> {
     }
 }
 
-fn desk(timezone: &TimeZone) -> anyhow::Result<Desk> {
+fn desk(timezone: &TimeZone, ca_file: Option<&Path>) -> anyhow::Result<Desk> {
     Ok(Desk {
-        fetcher: Fetcher::new()?,
+        fetcher: Fetcher::trusting(&Trust::load(ca_file)?)?,
         zones: app::zones(),
         timezone: timezone.clone(),
         now: app::now(),
@@ -397,11 +405,21 @@ fn start_logging(format: LogFormat) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        .with_timer(Milliseconds)
         // What cannot be logged is lost; to say so on the same broken stream would be a panic.
         .log_internal_errors(false)
         .with_ansi(terminal::colours(&std::io::stderr()));
     match format {
         LogFormat::Text => builder.compact().init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}
+
+/// Time stamps as `2026-03-05T14:00:00.000Z`, all of the same length.
+struct Milliseconds;
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        write!(writer, "{:.3}", app::now())
     }
 }

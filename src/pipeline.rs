@@ -3,7 +3,7 @@
 //!
 //! Nothing here reads a clock or sleeps; `now` comes from the caller.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::calendar::diff::{self, Change, Glance, Known, Marks, Note, Reading};
@@ -27,6 +28,7 @@ use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, Fetcher, PollState, Validators,
 };
 use crate::lookup::Site;
+use crate::metrics::Metrics;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
 use crate::retry;
@@ -70,6 +72,9 @@ pub struct Pipeline {
     pub store: Store,
     pub fetcher: Fetcher,
     pub registry: Registry,
+    pub metrics: Metrics,
+    /// Whether the program is about to stop.
+    stopping: watch::Sender<bool>,
     agenda: Mutex<Agenda>,
     /// Of addresses where the end of the feed bears on how its events are read.
     preambles: Mutex<HashMap<String, Remembered>>,
@@ -181,6 +186,8 @@ pub struct News {
     pub events: Option<usize>,
     pub changes: Vec<Change>,
     pub warnings: Vec<Warning>,
+    /// Events in the feed that could not be read; none when its text was not looked at.
+    pub unreadable: Option<usize>,
     /// Messages put into the outbox.
     pub planned: usize,
 }
@@ -223,6 +230,8 @@ impl Pipeline {
             store,
             fetcher,
             registry,
+            metrics: Metrics::default(),
+            stopping: watch::Sender::new(false),
             agenda: Mutex::default(),
             preambles: Mutex::default(),
             reported: Mutex::default(),
@@ -233,6 +242,13 @@ impl Pipeline {
 
     /// Reads a feed once and puts into the outbox what is to be told of it.
     pub async fn poll(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
+        let started = tokio::time::Instant::now();
+        let polled = self.look(feed, now).await?;
+        self.metrics.polled(&feed.name, &polled, started.elapsed(), now);
+        Ok(polled)
+    }
+
+    async fn look(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
         let mut state = self.store.feed(&feed.name).await?;
         let address = address(feed);
         // Validators of another address prove nothing about this one.
@@ -282,6 +298,7 @@ impl Pipeline {
             None => (self.nothing_new(feed, &state).await?, true, None),
             Some((mut read, validators)) => {
                 let warnings = std::mem::take(&mut read.calendar.warnings);
+                news.unreadable = Some(read.calendar.health.unreadable + read.present.len());
                 news.warnings = self.not_warned(feed, warnings);
                 let whole = read.calendar.health.complete;
                 let (reading, spooled) = take_over(read, validators, &mut next);
@@ -298,7 +315,8 @@ impl Pipeline {
         reading.empty_since = state.empty_since.filter(|_| news.baseline);
         let user_agent = feed.user_agent.as_deref().unwrap_or(fetch::USER_AGENT);
         let publisher = Publisher::of(&next.prodid);
-        let site = Site::of(self.fetcher.client(), feed, user_agent, publisher);
+        let client = self.fetcher.client(feed).ok();
+        let site = client.and_then(|client| Site::of(client, feed, user_agent, publisher));
         if let Some(site) = &site {
             self.ask_statuses(site, feed, &mut reading, spooled.as_mut(), &mut next, now).await?;
         }
@@ -604,8 +622,9 @@ impl Pipeline {
         let mut due = self.pop_due(now);
         let missed = due.len();
         due.retain(|planned| planned.not_after > now);
-        if missed > due.len() {
-            warn!(dropped = missed - due.len(), "reminders dropped: their events had begun");
+        let dropped = missed - due.len();
+        if dropped > 0 {
+            warn!(dropped, "reminders dropped: their events had begun");
         }
         newest_lead_only(&mut due, now);
 
@@ -649,6 +668,7 @@ impl Pipeline {
             inserted = self.store.commit_due(&self.address(due), &sources, now).await?;
         }
         self.lock_agenda().done = Some(now);
+        self.metrics.fell_due(inserted, dropped);
         Ok(inserted)
     }
 
@@ -673,7 +693,13 @@ impl Pipeline {
     /// not worth sending.
     pub async fn claim(&self, now: Timestamp) -> Result<(Vec<Queue>, Delivered), StoreError> {
         let mut sorted_out = Delivered::default();
+        let started = tokio::time::Instant::now();
         let claimed = self.store.claim_due(now, LEASE, CLAIM).await?;
+        let at = now.saturating_add(started.elapsed()).unwrap_or(now);
+        for delivery in &claimed {
+            let backend = self.registry.backend(&delivery.endpoint);
+            self.metrics.claimed(backend, delivery.attempts, at.duration_since(delivery.due_at));
+        }
         let ready = self.prepare(claimed, now, &mut sorted_out).await?;
         Ok((ready.into_values().map(Queue).collect(), sorted_out))
     }
@@ -717,7 +743,7 @@ impl Pipeline {
                         Settlement::Dead { .. } => total.dead += 1,
                         _ => total.skipped += 1,
                     }
-                    self.store.settle(&delivery, &end, now).await?;
+                    self.settle(&delivery, &end, now).await?;
                 }
                 Ok(payload) => {
                     if delivery.payload.is_none() {
@@ -729,6 +755,17 @@ impl Pipeline {
         }
         self.store.freeze(&rendered).await?;
         Ok(ready)
+    }
+
+    async fn settle(
+        &self,
+        delivery: &Delivery,
+        end: &Settlement,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let backend = self.registry.backend(&delivery.endpoint);
+        self.metrics.settled(backend, end, now.duration_since(delivery.due_at));
+        self.store.settle(delivery, end, now).await
     }
 
     /// The exact message; the same for as long as an earlier attempt may have arrived.
@@ -763,6 +800,20 @@ impl Pipeline {
         }))
     }
 
+    /// From now on no attempt is begun; what is leased and not begun goes back.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends with [`Pipeline::stop`].
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error means that the pipeline is gone, which is as good.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+
     /// One endpoint's messages, one after the other.
     pub async fn send(&self, queue: Queue, now: Timestamp) -> Result<Delivered, StoreError> {
         let started = tokio::time::Instant::now();
@@ -771,7 +822,11 @@ impl Pipeline {
         let mut closed: Option<(Timestamp, String)> = None;
         let mut failures = 0;
         let mut put_off: Vec<(Delivery, Timestamp)> = Vec::new();
-        for (delivery, payload) in queue.0 {
+        let mut stopping = self.stopping.subscribe();
+        let mut queue = VecDeque::from(queue.0);
+        while !*stopping.borrow()
+            && let Some((delivery, payload)) = queue.pop_front()
+        {
             if closed.is_none() && started.elapsed() > QUEUE {
                 let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                 closed = Some((now, "waits for its turn".to_owned()));
@@ -784,7 +839,17 @@ impl Pipeline {
                     Settlement::PutOff { until: *until, reason: reason.clone(), anew }
                 }
                 None => {
-                    let result = self.attempt(&delivery, payload, now).await;
+                    let attempt = self.attempt(&delivery, payload, now);
+                    tokio::pin!(attempt);
+                    let result = tokio::select! {
+                        biased;
+                        result = &mut attempt => result,
+                        _ = stopping.wait_for(|stopping| *stopping) => {
+                            // Now, since nobody knows how long the attempt takes.
+                            self.give_back(&mut queue).await?;
+                            attempt.await
+                        }
+                    };
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let (end, close) = self.conclude(&delivery, result, now).await?;
                     if let Settlement::PutOff { until, reason, .. } = &end {
@@ -804,12 +869,22 @@ impl Pipeline {
                 _ => done.dead += 1,
             }
             let now = now.saturating_add(started.elapsed()).unwrap_or(now);
-            self.store.settle(&delivery, &end, now).await?;
+            self.settle(&delivery, &end, now).await?;
             if let Settlement::PutOff { until, .. } = end {
                 put_off.push((delivery, until));
             }
         }
+        self.give_back(&mut queue).await?;
         Ok(done)
+    }
+
+    async fn give_back(&self, queue: &mut VecDeque<(Delivery, String)>) -> Result<(), StoreError> {
+        if queue.is_empty() {
+            return Ok(());
+        }
+        debug!(messages = queue.len(), "given back");
+        let deliveries: Vec<Delivery> = queue.drain(..).map(|(delivery, _)| delivery).collect();
+        self.store.give_back(&deliveries).await
     }
 
     async fn attempt(
@@ -1054,6 +1129,7 @@ impl Pipeline {
                 Ok(None) => break,
                 Err(error) => return Ok(Err(error)),
             };
+            self.metrics.read(&feed.name, piece.len());
             reader.push(&piece, &mut |event, print| events.push((event, print)));
             if first && events.len() > SPOOL_FROM {
                 self.spool(&mut spool, &mut events)?;

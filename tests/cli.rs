@@ -547,7 +547,7 @@ fn no_secret_is_ever_shown() {
         .replace("10s", "60s")
         .replace(
             "settle",
-            "bearer = { env = \"T_BEARER\" }\nheaders = { X-Key = { env = \"T_KEY\" } }\nsettle",
+            "private = true\nbearer = { env = \"T_BEARER\" }\nheaders = { X-Key = { env = \"T_KEY\" } }\nsettle",
         )
         .replace("to = [\"screen\"]", "to = [\"screen\", \"channel\", \"hook\", \"list\"]");
     let config = format!(

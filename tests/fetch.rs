@@ -121,6 +121,7 @@ fn feed(url: Url) -> Feed {
         confirm: SignedDuration::from_mins(30),
         also: Vec::new(),
         lookups: true,
+        private: true,
         auth: None,
         headers: Vec::new(),
         user_agent: None,

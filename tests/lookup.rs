@@ -204,6 +204,7 @@ async fn follow(site: Site, extra: &str) -> Followed {
 timezone = "America/New_York"
 [feed.site]
 url = "http://127.0.0.1:{}/sub/events/?ical=1"
+private = true
 {extra}
 [[watch]]
 name = "all"

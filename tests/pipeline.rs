@@ -708,6 +708,41 @@ async fn a_rate_limit_only_delays() {
 }
 
 #[tokio::test]
+async fn a_stop_gives_back_what_has_not_begun_and_ends_what_has() {
+    let (world, pipeline) = waiting(World::new(), 3).await;
+    world.discord.script([Answer::Silence]);
+    let now = at("2026-03-05T09:15");
+    let (mut queues, _) = pipeline.claim(now).await.unwrap();
+    assert_eq!(rows(&pipeline, DeliveryState::Leased).await.len(), 3);
+    let sending = pipeline.send(queues.remove(0), now);
+    let watching = async {
+        while world.discord.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        pipeline.stop();
+        loop {
+            let pending = rows(&pipeline, DeliveryState::Pending).await;
+            if !pending.is_empty() {
+                break pending;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (done, pending) = tokio::join!(sending, watching);
+    assert_eq!(pending.len(), 2, "while the first is still under way");
+    assert!(pending.iter().all(|one| one.attempts == 0 && one.last_error.is_none()));
+    assert_eq!(done.unwrap().put_off, 1, "the first had the time it needed");
+    assert_eq!(world.discord.requests().len(), 1);
+    // Of what is claimed after the stop nothing is begun.
+    let (queues, _) = pipeline.claim(at("2026-03-05T09:16")).await.unwrap();
+    for queue in queues {
+        pipeline.send(queue, now).await.unwrap();
+    }
+    assert_eq!(world.discord.requests().len(), 1);
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 3);
+}
+
+#[tokio::test]
 async fn after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept() {
     let (world, pipeline) = waiting(World::new(), 4).await;
     world.discord.script([Answer::rate_limited(0.2, false)]);

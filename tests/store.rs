@@ -45,6 +45,7 @@ fn every_transition_of_a_delivery() {
         (Happening::Claimed, [Some(Leased), Some(Leased), None, None, None, None]),
         (Happening::Accepted, [None, Some(Sent), None, None, None, None]),
         (Happening::PutOff, [None, Some(Pending), None, None, None, None]),
+        (Happening::GivenBack, [None, Some(Pending), None, None, None, None]),
         (Happening::Refused, [None, Some(Dead), None, None, None, None]),
         (Happening::Overtaken, [Some(Superseded), Some(Superseded), None, None, None, None]),
         (Happening::TooLate, [Some(Expired), Some(Expired), None, None, None, None]),

@@ -6,9 +6,11 @@
 //! | one text → a time, a duration, an address | `values` |
 //! | tables → [`Config`], and what its parts must agree on | `model` |
 //! | errors → lines with line, key and hint, secrets masked | `report` |
+//! | `[http]`, `[alive]`, `[tls]` | `operation` |
 //! | secrets, read when needed | [`secret`] |
 
 mod model;
+mod operation;
 mod reader;
 mod report;
 pub mod secret;
@@ -17,6 +19,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +46,13 @@ pub struct Config {
     pub receivers: BTreeMap<String, Receiver>,
     pub discord: Discord,
     pub email: Option<Email>,
+    /// Off when absent.
+    pub http: Option<HttpServer>,
+    /// Off when absent.
+    pub alive: Option<Alive>,
+    /// `[tls] ca_file`: certificates, in PEM form, of authorities that are trusted besides those of
+    /// this machine, by feeds, Discord, mail and the alive ping.
+    pub ca_file: Option<PathBuf>,
     /// What is odd but no error, for `beadle check` to print.
     pub notes: Vec<String>,
     secrets: Vec<NeededSecret>,
@@ -137,6 +147,8 @@ pub struct Feed {
     pub confirm: SignedDuration,
     /// Ask the publisher's site, on the feed's own host, what the feed does not say. Default: yes.
     pub lookups: bool,
+    /// May be on this machine or its own network: see [`guard`](crate::guard). Default: no.
+    pub private: bool,
     pub auth: Option<Auth>,
     /// Further request headers.
     pub headers: Vec<(String, SecretSource)>,
@@ -173,6 +185,7 @@ impl Feed {
             settle: SignedDuration::from_mins(5),
             confirm: SignedDuration::from_mins(30),
             lookups: true,
+            private: false,
             auth: None,
             headers: Vec::new(),
             user_agent: None,
@@ -240,6 +253,23 @@ pub enum DiscordTarget {
 pub struct EmailTarget {
     /// Bare addresses, valid; each gets a message of its own.
     pub to: Vec<String>,
+}
+
+/// `[http]`: where liveness, readiness and metrics are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpServer {
+    pub listen: SocketAddr,
+}
+
+/// `[alive]`: who is told regularly that all is well, and raises the alarm when not.
+#[derive(Clone, Debug)]
+pub struct Alive {
+    /// The whole URL is a secret: whoever has it can pretend to be alive.
+    pub url: SecretSource,
+    /// Default 5 min.
+    pub every: Duration,
+    /// A feed may fail for this long before the ping stops. Default 6 h.
+    pub tolerance: SignedDuration,
 }
 
 /// `[discord]`: what all Discord receivers share.

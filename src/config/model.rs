@@ -12,7 +12,7 @@ use super::reader::{Placed, Reader, Table};
 use super::report::{Complaint, ConfigError, Report};
 use super::{
     Auth, Config, Discord, DiscordTarget, Email, EmailTarget, Feed, FeedUrl, NeededSecret,
-    Receiver, SmtpServer, values,
+    Receiver, SmtpServer, operation, values,
 };
 use crate::plan::{Announce, Digest, Matcher, Schedule, Watch};
 
@@ -98,6 +98,14 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
     let email = r.table(&mut file, "email");
     let sends_mail = email.as_ref().is_some_and(|table| table.has("folder") || table.has("server"));
     let email = email.map(|table| email_section(r, table));
+    let http = r.table(&mut file, "http").and_then(|table| operation::http(r, table));
+    let alive = r.table(&mut file, "alive").and_then(|table| operation::alive(r, table));
+    let ca_file = r.table(&mut file, "tls").and_then(|mut table| {
+        r.require(&table, "ca_file", "\"/etc/ssl/our-authority.pem\"");
+        let ca_file = r.parsed(&mut table, "ca_file", |text| values::path(text, base));
+        r.finish(table);
+        ca_file
+    });
     let receiver_tables = r.named_tables(&mut file, "receiver");
 
     let mut names = Names {
@@ -136,6 +144,9 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
             .collect(),
         discord,
         email,
+        http,
+        alive,
+        ca_file,
         notes,
         secrets: Vec::new(),
     }
@@ -158,6 +169,8 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     let timezone = r.parsed(&mut table, "timezone", values::timezone);
     let user_agent = r.parsed(&mut table, "user_agent", values::line);
     let lookups = !table.has("lookups") || r.flag(&mut table, "lookups");
+
+    let private = r.flag(&mut table, "private");
 
     let username = r.parsed(&mut table, "username", values::line);
     let password = r.secret(&mut table, "password");
@@ -193,6 +206,7 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
         headers,
         user_agent,
         lookups,
+        private,
         timeout: timeout.unwrap_or(default.timeout),
         max_bytes: max_bytes.unwrap_or(default.max_bytes),
         ..default

@@ -53,6 +53,16 @@ impl Registry {
     pub fn get(&self, endpoint_id: &str) -> Option<&Endpoint> {
         self.endpoints.get(endpoint_id)
     }
+
+    /// The backend of an endpoint; `none` where it is not configured (any more).
+    pub fn backend(&self, endpoint_id: &str) -> &str {
+        self.get(endpoint_id).map_or("none", Endpoint::backend)
+    }
+
+    /// The backends of all endpoints.
+    pub fn backends(&self) -> impl Iterator<Item = &str> {
+        self.endpoints.values().map(Endpoint::backend)
+    }
 }
 
 impl FromIterator<Endpoint> for Registry {
@@ -71,6 +81,14 @@ pub struct Endpoint {
     /// For [`DeliveryContext::address`].
     pub address: String,
     pub notifier: Arc<dyn Notifier>,
+}
+
+impl Endpoint {
+    /// `discord`, `email` or `terminal`.
+    pub fn backend(&self) -> &str {
+        let rest = self.id.get(self.receiver.len() + 1..).unwrap_or_default();
+        rest.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Debug for Endpoint {
@@ -187,7 +205,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// An error and all its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -4,6 +4,7 @@
 //! module, in the common tongue of SQLite and PostgreSQL: `TEXT`, `BIGINT` and bytes, `$1`
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
+mod operation;
 mod order;
 mod spool;
 mod turns;
@@ -206,6 +207,8 @@ pub enum Happening {
     Refused,
     Overtaken,
     TooLate,
+    /// The program stops before the attempt has begun.
+    GivenBack,
     /// By the operator: `beadle outbox retry`.
     Revived,
     /// By the operator: `beadle outbox drop`.
@@ -229,7 +232,7 @@ impl DeliveryState {
             // A lease that ran out is claimed again.
             (Pending | Leased, Happening::Claimed) => Some(Leased),
             (Leased, Happening::Accepted) => Some(Sent),
-            (Leased, Happening::PutOff) => Some(Pending),
+            (Leased, Happening::PutOff | Happening::GivenBack) => Some(Pending),
             (Leased, Happening::Refused) => Some(Dead),
             (Pending | Leased, Happening::Overtaken) => Some(Superseded),
             (Pending | Leased, Happening::TooLate) => Some(Expired),

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use beadle::app;
 use beadle::config::Config;
-use beadle::fetch::{self, Fetcher};
+use beadle::fetch::Fetcher;
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::{Pipeline, Polled};
@@ -34,6 +34,7 @@ impl World {
             r#"
             [feed.site]
             url = "feed.ics"
+            private = true
             settle = "0s"
             confirm = "0s"
 
@@ -104,7 +105,6 @@ impl World {
     }
 
     pub async fn open_with(&self, registry: Registry, now: &str) -> Pipeline {
-        fetch::install_tls();
         let config = self.config();
         let store = Store::open(&config.state, Access::Exclusive).await.unwrap();
         let fetcher = Fetcher::new().unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, redirect};
+use reqwest::{Client, Method};
 use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
@@ -16,13 +16,11 @@ use crate::config;
 use crate::config::secret::SecretSource;
 use crate::message::discord::Target;
 use crate::notify::{NotifyError, SetupError, chain};
+use crate::tls::{CONNECT_TIMEOUT, Trust};
 
 /// Discord asks for this form and may block others (error 40333).
 /// <https://docs.discord.com/developers/reference#user-agent>
 const USER_AGENT: &str = concat!("DiscordBot (beadle, ", env!("CARGO_PKG_VERSION"), ")");
-
-/// For a connection to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message that was created comes back whole; one with ten full embeds has about 60 KiB.
 const MAX_BODY: usize = 1024 * 1024;
@@ -41,13 +39,14 @@ pub struct Http {
 impl Http {
     /// `timeout` is for one whole request; 30 s is right for everything but tests.
     pub fn new(timeout: Duration) -> Result<Http, SetupError> {
-        // Someone else may have chosen a TLS provider already; either will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
+        Http::trusting(timeout, &Trust::default())
+    }
+
+    /// The same, with authorities besides those of this machine.
+    pub fn trusting(timeout: Duration, trust: &Trust) -> Result<Http, SetupError> {
+        let client = trust
+            .client()
             .user_agent(USER_AGENT)
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .referer(false)
             .connect_timeout(CONNECT_TIMEOUT.min(timeout))
             .timeout(timeout)
             .build()

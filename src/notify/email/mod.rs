@@ -16,10 +16,11 @@ use lettre::message::{Mailbox, Mailboxes, MultiPart, MultiPartKind, SinglePart};
 
 use super::{
     BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt, SetupError,
-    discord, one_line,
+    chain, discord, one_line,
 };
 use crate::config::{Config, Email};
 use crate::plan::Notification;
+use crate::tls::Trust;
 pub use smtp::Timeouts;
 
 pub(super) fn endpoints(
@@ -37,7 +38,9 @@ pub(super) fn endpoints(
     let Some(email) = &config.email else {
         return Err(SetupError("there are email receivers, but no [email]".to_owned()));
     };
-    let office = Arc::new(Office::new(email, Timeouts::default())?);
+    let trust =
+        Trust::load(config.ca_file.as_deref()).map_err(|error| SetupError(chain(&error)))?;
+    let office = Arc::new(Office::trusting(email, Timeouts::default(), &trust)?);
     let mut endpoints = Vec::new();
     for (receiver, target) in receivers {
         let notifier = Arc::new(List {
@@ -81,6 +84,15 @@ enum HandOver {
 impl Office {
     /// Checks the addresses; connects to nothing.
     pub fn new(email: &Email, timeouts: Timeouts) -> Result<Office, SetupError> {
+        Office::trusting(email, timeouts, &Trust::default())
+    }
+
+    /// The same, with authorities besides those of this machine.
+    pub fn trusting(
+        email: &Email,
+        timeouts: Timeouts,
+        trust: &Trust,
+    ) -> Result<Office, SetupError> {
         let mailbox = |key: &str, text: &str| {
             header_text(text)
                 .parse::<Mailbox>()
@@ -88,7 +100,8 @@ impl Office {
         };
         let hand_over = match (email.server.clone(), email.folder.clone()) {
             (Some(server), copies) => {
-                HandOver::Server { server: Box::new(smtp::Server::new(server, timeouts)), copies }
+                let server = Box::new(smtp::Server::new(server, timeouts, trust));
+                HandOver::Server { server, copies }
             }
             (None, Some(folder)) => HandOver::Folder(folder),
             (None, None) => {

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use lettre::Address;
 use lettre::transport::smtp;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{AsyncSmtpConnection, TlsParameters};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
 use lettre::transport::smtp::response::Response;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::{SmtpServer, Tls};
 use crate::notify::{NotifyError, Receipt, chain, one_line};
+use crate::tls::Trust;
 
 /// How long each part of an exchange may take.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,7 @@ const QUIT_TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) struct Server {
     config: SmtpServer,
     timeouts: Timeouts,
+    trust: Trust,
     idle: Mutex<Option<(AsyncSmtpConnection, Instant)>>,
 }
 
@@ -90,8 +92,8 @@ enum Failure {
 }
 
 impl Server {
-    pub(super) fn new(config: SmtpServer, timeouts: Timeouts) -> Server {
-        Server { config, timeouts, idle: Mutex::new(None) }
+    pub(super) fn new(config: SmtpServer, timeouts: Timeouts, trust: &Trust) -> Server {
+        Server { config, timeouts, trust: trust.clone(), idle: Mutex::new(None) }
     }
 
     /// One transaction for one recipient.
@@ -143,7 +145,11 @@ impl Server {
     async fn connect(&self) -> Result<AsyncSmtpConnection, NotifyError> {
         let SmtpServer { host, port, tls, .. } = &self.config;
         let tls_parameters = || {
-            TlsParameters::new(host.clone()).map_err(|error| NotifyError::ReceiverGone {
+            let mut parameters = TlsParameters::builder(host.clone());
+            if let Ok(authorities) = Certificate::from_pem(self.trust.pem()) {
+                parameters = parameters.add_root_certificate(authorities);
+            }
+            parameters.build().map_err(|error| NotifyError::ReceiverGone {
                 for_good: false,
                 reason: format!("cannot set up TLS for {}: {}", self.name(), chain(&error)),
             })

@@ -1,0 +1,106 @@
+//! Whether the loops of [`app`](crate::app) make progress: what `/healthz`, the watchdog of systemd
+//! and the dead-man ping go by.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What must not stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loop {
+    Poll,
+    Deliver,
+}
+
+impl Loop {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Loop::Poll => "poll",
+            Loop::Deliver => "deliver",
+        }
+    }
+}
+
+/// Heartbeats of the loops, by monotonic time: while a machine sleeps nothing is stuck.
+#[derive(Debug)]
+pub struct Progress {
+    bound: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    beats: BTreeMap<Loop, Instant>,
+    done: Instant,
+    tried: BTreeSet<String>,
+}
+
+impl Progress {
+    /// A loop that gives no sign for longer than `bound` is stuck; now both have given one.
+    pub fn new(bound: Duration) -> Progress {
+        let now = Instant::now();
+        let beats = [Loop::Poll, Loop::Deliver].map(|one| (one, now)).into();
+        Progress { bound, state: Mutex::new(State { beats, done: now, tried: BTreeSet::new() }) }
+    }
+
+    /// The loop has come round once more.
+    pub fn beat(&self, one: Loop) {
+        self.lock().beats.insert(one, Instant::now());
+    }
+
+    /// Everything that was due has been attempted.
+    pub fn all_done(&self) {
+        self.lock().done = Instant::now();
+    }
+
+    /// How long ago that was.
+    pub fn done_for(&self) -> Duration {
+        self.lock().done.elapsed()
+    }
+
+    /// A feed has been asked, with whatever result.
+    pub fn tried(&self, feed: &str) {
+        let mut state = self.lock();
+        if !state.tried.contains(feed) {
+            state.tried.insert(feed.to_owned());
+        }
+    }
+
+    pub fn was_tried(&self, feed: &str) -> bool {
+        self.lock().tried.contains(feed)
+    }
+
+    /// How long ago each loop gave its last sign.
+    pub fn ages(&self) -> Vec<(Loop, Duration)> {
+        self.lock().beats.iter().map(|(one, beat)| (*one, beat.elapsed())).collect()
+    }
+
+    /// The loops that have given no sign for too long, and for how long.
+    pub fn stuck(&self) -> Vec<(Loop, Duration)> {
+        let mut ages = self.ages();
+        ages.retain(|(_, age)| *age > self.bound);
+        ages
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_loop_that_gives_no_sign_is_stuck_until_it_does() {
+        let progress = Progress::new(Duration::from_millis(20));
+        assert_eq!(progress.stuck(), []);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let names: Vec<Loop> = progress.stuck().into_iter().map(|(one, _)| one).collect();
+        assert_eq!(names, [Loop::Poll, Loop::Deliver]);
+        let patient = Progress { bound: Duration::from_secs(3600), ..progress };
+        assert_eq!(patient.stuck(), []);
+    }
+}
