@@ -325,7 +325,9 @@ async fn sleep_until(at: Timestamp, longest: Duration) {
 
 /// One line for each poll worth knowing of.
 fn log(feed: &Feed, polled: &Polled) {
-    let (feed, next) = (feed.name.as_str(), polled.next_poll_at);
+    let feed = feed.name.as_str();
+    // To the millisecond, like the log's own times.
+    let next = format_args!("{:.3}", polled.next_poll_at);
     match &polled.result {
         Ok(news) => {
             for warning in &news.warnings {
@@ -345,8 +347,8 @@ fn log(feed: &Feed, polled: &Polled) {
         // Said by the poll, the first time.
         Err(error) if *error.kind() == FetchErrorKind::Empty => debug!(feed, %next, "{error}"),
         Err(error) => {
-            let hint = error.hint();
-            warn!(feed, %next, hint, "not read: {error}");
+            let (outcome, hint) = (error.kind().word(), error.hint());
+            warn!(feed, outcome, %next, hint, "not read: {error}");
         }
     }
 }

@@ -444,7 +444,8 @@ fn labels(names: &[&str], values: &[String]) -> String {
     text
 }
 
-fn change_word(kind: ChangeKind) -> &'static str {
+/// The word for a kind of change, the same in every version: for metrics and logs.
+pub fn change_word(kind: ChangeKind) -> &'static str {
     match kind {
         ChangeKind::New => "new",
         ChangeKind::Updated => "updated",

@@ -28,7 +28,7 @@ use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, Fetcher, PollState, Validators,
 };
 use crate::lookup::Site;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
 use crate::retry;
@@ -286,6 +286,9 @@ impl Pipeline {
             state = FeedState { empty_since, ..FeedState::default() };
         }
 
+        if state.failures > 0 {
+            info!(feed = feed.name, failures = state.failures, "read again");
+        }
         let mut next = FeedState {
             address,
             failures: 0,
@@ -356,6 +359,10 @@ impl Pipeline {
             true => prints.into_new(),
             false => prints.into_both(&outcome.replaced),
         };
+        for change in &outcome.changes {
+            let kind = metrics::change_word(change.kind);
+            debug!(feed = feed.name, kind, event = %change.key, "change");
+        }
         // What one feed tells, another need not: so they look and tell one after the other.
         let _turn = self.telling.lock().await;
         let view = FeedView {
@@ -919,7 +926,8 @@ impl Pipeline {
         let (id, to) = (&delivery.id, &delivery.endpoint);
         let error = match result {
             Ok(remote_id) => {
-                info!(id, to, remote_id, "sent");
+                let lag_ms = now.duration_since(delivery.due_at).as_millis();
+                info!(id, to, remote_id, lag_ms, "sent");
                 return Ok((Settlement::Sent { remote_id }, false));
             }
             Err(error) => error,
@@ -947,11 +955,11 @@ impl Pipeline {
             NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
         };
         if delivery.attempts >= retry::MAX_ATTEMPTS {
-            error!(id, to, reason, "dead: given up after {} attempts", delivery.attempts);
+            error!(id, to, reason, attempts = delivery.attempts, "dead: given up");
             return Ok((Settlement::Dead { reason }, false));
         }
         let until = retry::next_attempt(now, delivery.attempts, after, id);
-        warn!(id, to, reason, %until, "put off");
+        warn!(id, to, reason, until = %format_args!("{until:.3}"), "put off");
         Ok((Settlement::PutOff { until, reason, anew }, after.is_some()))
     }
 
@@ -1275,7 +1283,7 @@ impl Pipeline {
         let upcoming = self.upcoming(after, reach).await?;
         let mut queue = plan::reminders(&self.plan_context(now), &upcoming, after, until);
         queue.reverse();
-        debug!(reminders = queue.len(), %until, "agenda made");
+        debug!(reminders = queue.len(), until = %format_args!("{until:.3}"), "agenda made");
         self.lock_agenda().fill(edition, until, queue);
         Ok(after)
     }

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// For a connection to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ pub struct Trust {
 pub enum TrustError {
     #[error("the `ca_file` of [tls], {}, cannot be read", .0.display())]
     Unreadable(PathBuf, #[source] io::Error),
-    #[error("the `ca_file` of [tls], {}, holds no certificate in PEM form", .0.display())]
+    #[error("the `ca_file` of [tls], {}, is not one or more certificates in PEM form", .0.display())]
     NoCertificate(PathBuf),
 }
 
@@ -37,9 +40,16 @@ impl Trust {
         let Some(path) = ca_file else { return Ok(Trust::default()) };
         let pem =
             std::fs::read(path).map_err(|error| TrustError::Unreadable(path.to_owned(), error))?;
-        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        let unusable = || TrustError::NoCertificate(path.to_owned());
+        let mut certificates = Vec::new();
+        for der in CertificateDer::pem_slice_iter(&pem) {
+            let der = der.map_err(|_| unusable())?;
+            // Looked at here, where the file can be named.
+            RootCertStore::empty().add(der.clone()).map_err(|_| unusable())?;
+            certificates.push(Certificate::from_der(&der).map_err(|_| unusable())?);
+        }
         if certificates.is_empty() {
-            return Err(TrustError::NoCertificate(path.to_owned()));
+            return Err(unusable());
         }
         Ok(Trust { pem: pem.into(), certificates })
     }

@@ -10,6 +10,7 @@ use async_compression::tokio::write::{BrotliEncoder, GzipEncoder, ZlibEncoder, Z
 use beadle::config::secret::SecretSource;
 use beadle::config::{Auth, Feed, FeedUrl};
 use beadle::fetch::{self, Advice, FetchError, FetchErrorKind as Kind, Fetcher, Validators};
+use beadle::guard::Class;
 use jiff::SignedDuration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -641,4 +642,36 @@ async fn files() {
     feed.url = FeedUrl::File(PathBuf::from(folder.path()));
     let error = fetch(&feed, &none).await.unwrap_err();
     assert_eq!(*error.kind(), Kind::File("not a regular file".to_owned()));
+}
+
+#[tokio::test]
+async fn a_feed_leads_to_public_addresses_only() {
+    let server = Server::answering("200 OK", b"BEGIN:VCALENDAR\r\n").await;
+    let port = server.port;
+    for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0x7f.1"] {
+        let url = Url::parse(&format!("http://{host}:{port}/{CANARY}")).unwrap();
+        let error = fetch(&Feed { private: false, ..feed(url) }, &Validators::default()).await;
+        let error = error.unwrap_err();
+        assert_eq!(*error.kind(), Kind::Forbidden(Class::Loopback), "{host}");
+        let says = "leads to a loopback address, and has no `private = true`";
+        assert!(error.to_string().ends_with(says), "{error}");
+        assert!(error.hint().unwrap().contains("`private = true` under its [feed.NAME]"));
+    }
+    assert_eq!(server.requests(), [""; 0], "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_redirect_is_looked_at_like_the_address_itself() {
+    let table = [
+        ("http://169.254.169.254/latest/meta-data/", Class::Metadata),
+        ("http://[::ffff:a9fe:a9fe]/", Class::Metadata),
+        ("http://0.0.0.0/", Class::Unspecified),
+        ("http://[ff02::1]/", Class::Multicast),
+    ];
+    for (target, class) in table {
+        let server = Server::answering(&format!("302 x\nLocation: {target}"), b"").await;
+        let error = fetch(&feed(server.url()), &Validators::default()).await.unwrap_err();
+        assert_eq!(*error.kind(), Kind::Forbidden(class), "{target}");
+        assert_eq!(error.hint(), Some("no feed may lead there"));
+    }
 }

@@ -127,6 +127,10 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
         unused.map(|name| format!("no {user} uses the {kind} `{name}`")).collect()
     };
     let mut notes = unused("feed", &names.feeds, "watch");
+    if let Some(http) = http.filter(|http| !http.listen.ip().is_loopback()) {
+        let listen = http.listen;
+        notes.push(format!("whoever reaches {listen} can read the metrics: `listen` of [http]"));
+    }
     notes.extend(unused("receiver", &names.receivers, "watch or digest"));
     Config {
         path: PathBuf::new(),

@@ -1107,3 +1107,87 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn how_the_program_is_watched() {
+    let config = parse(&format!(
+        "{GOOD}feed.seas.private = true\n[http]\nlisten = \"0.0.0.0:9464\"\n\
+         [alive]\nurl = {{ env = \"ALIVE\" }}\n[tls]\nca_file = \"ca.pem\"\n"
+    ))
+    .unwrap();
+    assert!(config.feeds["seas"].private);
+    assert_eq!(config.http.unwrap().listen, "0.0.0.0:9464".parse().unwrap());
+    assert!(config.notes.iter().any(|note| note.contains("0.0.0.0:9464")), "{:?}", config.notes);
+    assert_eq!(config.ca_file.as_deref(), Some(Path::new("ca.pem")));
+    assert_eq!(config.secrets[0].key, "alive.url");
+    let alive = config.alive.unwrap();
+    assert_eq!(alive.every, Duration::from_secs(300));
+    assert_eq!(alive.tolerance, SignedDuration::from_hours(6));
+
+    let config = parse(GOOD).unwrap();
+    assert!(config.http.is_none() && config.alive.is_none() && config.ca_file.is_none());
+    assert!(!config.feeds["seas"].private);
+}
+
+#[test]
+fn errors_of_how_the_program_is_watched() {
+    assert_snapshot!(added(r#"[http]
+[alive]
+url = "https://ping.example/secret"
+every = "1s"
+tolerance = "31d"
+[tls]
+ca = "ca.pem""#), @r##"
+error: config.toml:4:2: `http` has no `listen`
+  |
+4 | [http]
+  |  ^^^^
+  hint: add a line such as: listen = "127.0.0.1:9464"
+
+error: config.toml:6:7: `alive.url` is a secret and must not stand in this file
+  |
+6 | url = "***"
+  |       ^^^^^
+  hint: say where it is kept: { env = "ALIVE_URL" }, { file = "…" } or { credential = "…" }
+
+error: config.toml:7:9: "1s" is too short
+  |
+7 | every = "1s"
+  |         ^^^^
+  hint: at least `60s`
+
+error: config.toml:8:13: "31d" is too long
+  |
+8 | tolerance = "31d"
+  |             ^^^^^
+  hint: at most `30d`
+
+error: config.toml:9:2: `tls` has no `ca_file`
+  |
+9 | [tls]
+  |  ^^^
+  hint: add a line such as: ca_file = "/etc/ssl/our-authority.pem"
+
+error: config.toml:10:1: unknown key `ca`
+   |
+10 | ca = "ca.pem"
+   | ^^
+  hint: known in `tls`: `ca_file`
+"##);
+    assert_snapshot!(added(r#"[http]
+listen = "localhost"
+[alive]
+every = "5m""#), @r##"
+error: config.toml:5:10: "localhost" is no address with a port
+  |
+5 | listen = "localhost"
+  |          ^^^^^^^^^^^
+  hint: write it as "127.0.0.1:9464", or "0.0.0.0:9464" for every network of this machine
+
+error: config.toml:6:2: `alive` has no `url`
+  |
+6 | [alive]
+  |  ^^^^^
+  hint: add a line such as: url = { env = "ALIVE_URL" }
+"##);
+}
