@@ -147,10 +147,10 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
         state = %config.state.display(),
         "started"
     );
-    systemd.notify(&format!("READY=1\nSTATUS=watching {} feeds", config.feeds.len()));
+    systemd.notify("READY=1");
 
     let news = Notify::new();
-    let signs = Signs { progress: &progress, systemd: &systemd, alive };
+    let signs = Signs { progress: &progress, systemd: &systemd, status: String::new(), alive };
     let deliver = deliver_loop(&pipeline, &news, signs);
     tokio::pin!(deliver);
     tokio::select! {
@@ -184,6 +184,8 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
 struct Signs<'a> {
     progress: &'a Progress,
     systemd: &'a Systemd,
+    /// As systemd was last told.
+    status: String,
     alive: Option<DeadMan<'a>>,
 }
 
@@ -201,6 +203,11 @@ impl Signs<'_> {
         }
         if self.systemd.watchdog().is_some() && self.progress.stuck().is_empty() {
             self.systemd.notify("WATCHDOG=1");
+        }
+        let status = self.progress.summary();
+        if status != self.status {
+            self.systemd.notify(&format!("STATUS={status}"));
+            self.status = status;
         }
         match &mut self.alive {
             Some(alive) => alive.after_round(pipeline, self.progress, now()).await,
@@ -221,7 +228,7 @@ async fn poll_loop(
         let state = pipeline.store.feed(name).await?;
         let at = state.next_poll_at.filter(|_| state.failures > 0);
         if at.is_some() {
-            progress.tried(name);
+            progress.tried(name, false);
         }
         next.insert(name, at.unwrap_or(Timestamp::MIN));
     }
@@ -241,6 +248,8 @@ async fn poll_loop(
         let wake = next.values().min().copied().unwrap_or(Timestamp::MAX);
         tokio::select! {
             Some((feed, polled)) = under_way.next() => {
+                let read = matches!(&polled, Ok(Ok(polled)) if polled.result.is_ok());
+                progress.tried(&feed.name, read);
                 let next_poll_at = match polled {
                     Ok(polled) => {
                         let polled = polled?;
@@ -254,7 +263,6 @@ async fn poll_loop(
                     }
                 };
                 next.insert(&feed.name, next_poll_at);
-                progress.tried(&feed.name);
                 news.notify_one();
             }
             () = sleep_until(wake, LONGEST_SLEEP) => {}

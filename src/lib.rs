@@ -110,6 +110,9 @@
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
 //! | a secret is not shown | `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
+//! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself` |
+//! | what stands still is seen | `a_stuck_loop_is_not_healthy`, `a_stuck_loop_stops_the_ping`, `systemd_and_monitoring_hear_of_a_run` |
+//! | a stop ends what has begun, and begins nothing | `a_stop_gives_back_what_has_not_begun_and_ends_what_has` |
 //! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
 //! | the example works, and nothing typed into it makes it panic | `the_example_is_valid_and_needs_no_secret`, `no_edit_of_the_example_makes_it_panic` |
 

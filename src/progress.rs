@@ -1,7 +1,7 @@
 //! Whether the loops of [`app`](crate::app) make progress: what `/healthz`, the watchdog of systemd
 //! and the dead-man ping go by.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ pub struct Progress {
 struct State {
     beats: BTreeMap<Loop, Instant>,
     done: Instant,
-    tried: BTreeSet<String>,
+    /// By feed, whether the last poll succeeded.
+    tried: BTreeMap<String, bool>,
 }
 
 impl Progress {
@@ -42,7 +43,7 @@ impl Progress {
     pub fn new(bound: Duration) -> Progress {
         let now = Instant::now();
         let beats = [Loop::Poll, Loop::Deliver].map(|one| (one, now)).into();
-        Progress { bound, state: Mutex::new(State { beats, done: now, tried: BTreeSet::new() }) }
+        Progress { bound, state: Mutex::new(State { beats, done: now, tried: BTreeMap::new() }) }
     }
 
     /// The loop has come round once more.
@@ -60,16 +61,26 @@ impl Progress {
         self.lock().done.elapsed()
     }
 
-    /// A feed has been asked, with whatever result.
-    pub fn tried(&self, feed: &str) {
-        let mut state = self.lock();
-        if !state.tried.contains(feed) {
-            state.tried.insert(feed.to_owned());
-        }
+    /// A feed has been asked; `read` where it could be read.
+    pub fn tried(&self, feed: &str, read: bool) {
+        self.lock().tried.insert(feed.to_owned(), read);
     }
 
     pub fn was_tried(&self, feed: &str) -> bool {
-        self.lock().tried.contains(feed)
+        self.lock().tried.contains_key(feed)
+    }
+
+    /// One line for people: how many feeds were tried, and which of them could not be read.
+    pub fn summary(&self) -> String {
+        let state = self.lock();
+        let failing: Vec<&str> =
+            state.tried.iter().filter(|(_, read)| !**read).map(|(feed, _)| feed.as_str()).collect();
+        let count = state.tried.len();
+        let feeds = if count == 1 { "feed" } else { "feeds" };
+        match failing.as_slice() {
+            [] => format!("watching {count} {feeds}"),
+            failing => format!("watching {count} {feeds}; not readable: {}", failing.join(", ")),
+        }
     }
 
     /// How long ago each loop gave its last sign.
@@ -92,6 +103,18 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_summary_names_feeds_that_cannot_be_read() {
+        let progress = Progress::new(Duration::from_secs(1));
+        assert_eq!(progress.summary(), "watching 0 feeds");
+        progress.tried("site", true);
+        assert_eq!(progress.summary(), "watching 1 feed");
+        progress.tried("club", false);
+        assert_eq!(progress.summary(), "watching 2 feeds; not readable: club");
+        progress.tried("club", true);
+        assert_eq!(progress.summary(), "watching 2 feeds");
+    }
 
     #[tokio::test]
     async fn a_loop_that_gives_no_sign_is_stuck_until_it_does() {

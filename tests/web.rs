@@ -100,10 +100,10 @@ async fn ready_when_every_feed_has_been_tried() {
     let mut world = World::new();
     world.edit("[[watch]]", "[feed.other]\nurl = \"other.ics\"\n[[watch]]");
     let serving = serving(world.open("2026-03-05T09:00").await, HOUR, Router::new()).await;
-    serving.progress.tried("site");
+    serving.progress.tried("site", true);
     let reason = "feed other has not been tried yet\n".to_owned();
     assert_eq!(get(serving.address, "/readyz").await, (503, reason));
-    serving.progress.tried("other");
+    serving.progress.tried("other", false);
     assert_eq!(get(serving.address, "/readyz").await, (200, "ok\n".to_owned()));
 }
 
@@ -352,6 +352,7 @@ async fn systemd_and_monitoring_hear_of_a_run() {
     hear("WATCHDOG=1");
     assert_eq!(get(address, "/healthz").await.0, 200);
     logged(&log, "read for the first time");
+    hear("STATUS=watching 1 feed");
     assert_eq!(get(address, "/readyz").await, (200, "ok\n".to_owned()));
     let (_, page) = get(address, "/metrics").await;
     assert!(page.contains("beadle_polls_total{feed=\"site\",outcome=\"first\"} 1"), "{page}");
@@ -367,11 +368,14 @@ async fn systemd_and_monitoring_hear_of_a_run() {
 #[cfg(unix)]
 #[test]
 fn a_second_signal_stops_at_once() {
+    use std::os::unix::fs::PermissionsExt;
     let discord = DiscordStandIn::start();
     discord.script([Answer::Silence]);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("feed.ics"), calendar(&[])).unwrap();
-    std::fs::write(folder.path().join("token"), TOKEN).unwrap();
+    let token = folder.path().join("token");
+    std::fs::write(&token, TOKEN).unwrap();
+    std::fs::set_permissions(&token, PermissionsExt::from_mode(0o644)).unwrap();
     let config = format!(
         "timezone = \"America/New_York\"\n[feed.site]\nurl = \"feed.ics\"\n\
          [[watch]]\nname = \"all\"\nfeeds = [\"site\"]\nwelcome = true\nto = [\"channel\"]\n\
@@ -381,6 +385,7 @@ fn a_second_signal_stops_at_once() {
     );
     std::fs::write(folder.path().join("config.toml"), config).unwrap();
     let (mut child, log) = start(folder.path(), &[]);
+    assert_eq!(logged(&log, "can be read by other users")["key"], "discord.token");
     while discord.requests().is_empty() {
         std::thread::sleep(Duration::from_millis(10));
     }
