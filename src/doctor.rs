@@ -4,10 +4,11 @@ use std::fmt::{self, Write};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
+use reqwest::Method;
 
 use crate::app;
 use crate::config::{Config, Feed, FeedUrl};
-use crate::fetch::Fetcher;
+use crate::fetch::{Fetcher, transport_error};
 use crate::store::{Access, DeliveryState, Store, StoreError};
 
 /// A clock this far off sends reminders noticeably early or late.
@@ -200,11 +201,16 @@ async fn reach(report: &mut Report, fetcher: &Fetcher, feed: &Feed) {
     };
     let host = url.host_str().unwrap_or_default();
     let before = app::now();
-    let asked = fetcher.client().head(url.clone()).timeout(feed.timeout).send();
-    let answer = match asked.await {
+    let answer = match fetcher.ask(feed, Method::HEAD, url) {
+        Ok(request) => {
+            let asked = request.timeout(feed.timeout).send().await;
+            asked.map_err(|error| transport_error(&error))
+        }
+        Err(error) => Err(error),
+    };
+    let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
-            let error = crate::fetch::root_cause(&error);
             report.line(
                 Verdict::Fail,
                 format_args!("feed {name}: {host} cannot be reached: {error}"),

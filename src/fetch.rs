@@ -22,7 +22,7 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -398,20 +398,29 @@ impl Fetcher {
     /// # Errors
     /// TLS cannot be set up, as on a machine without certificates of authorities.
     pub fn trusting(trust: &Trust) -> Result<Fetcher, FetchError> {
-        let public = client(trust, Guard { private: false })?;
+        let public = client(trust, Guard { private: false });
+        let public = public.map_err(|kind| FetchError::new("TLS", kind))?;
         Ok(Fetcher { trust: trust.clone(), public, private: Arc::default() })
     }
 
-    /// The connections that the feed may use, for other questions to its host.
-    pub fn client(&self, feed: &Feed) -> Result<&Client, FetchError> {
+    /// A request that leads where the feed may lead, and carries nothing of the feed's.
+    pub fn ask(&self, feed: &Feed, method: Method, url: &Url) -> Result<RequestBuilder, Kind> {
+        let guard = Guard { private: feed.private };
+        guard.check_url(url).map_err(|Forbidden(class)| Kind::Forbidden(class))?;
+        Ok(self.client(feed)?.request(method, url.clone()))
+    }
+
+    fn client(&self, feed: &Feed) -> Result<&Client, Kind> {
         if !feed.private {
             return Ok(&self.public);
         }
-        if self.private.get().is_none() {
-            let client = client(&self.trust, Guard { private: true })?;
-            return Ok(self.private.get_or_init(|| client));
+        match self.private.get() {
+            Some(client) => Ok(client),
+            None => {
+                let client = client(&self.trust, Guard { private: true })?;
+                Ok(self.private.get_or_init(|| client))
+            }
         }
-        Ok(self.private.get().unwrap_or(&self.public))
     }
 
     /// One attempt, which ends within `feed.timeout`, redirects and body included.
@@ -453,10 +462,7 @@ impl Fetcher {
             };
             let fail = |kind| FetchError::new(&place, kind);
 
-            let guard = Guard { private: feed.private };
-            guard.check_url(&url).map_err(|Forbidden(class)| fail(Kind::Forbidden(class)))?;
-            let client = self.client(feed)?;
-            let request = request(client, feed, &url, validators, trusted).map_err(fail)?;
+            let request = self.request(feed, &url, validators, trusted).map_err(fail)?;
             let response = request.send().await.map_err(|error| fail(transport_error(&error)))?;
             let advice = Advice::from_headers(response.headers());
             let kind = match response.status().as_u16() {
@@ -485,65 +491,65 @@ impl Fetcher {
         }
         Err(FetchError::new(host(start), Kind::TooManyRedirects))
     }
-}
 
-/// One request of a chain; credentials and configured headers only to a `trusted` host.
-fn request(
-    client: &Client,
-    feed: &Feed,
-    url: &Url,
-    validators: &Validators,
-    trusted: bool,
-) -> Result<RequestBuilder, Kind> {
-    let mut headers = HeaderMap::new();
-    // Servers that know no such type should still answer.
-    headers.insert(header::ACCEPT, HeaderValue::from_static("text/calendar, */*;q=0.1"));
-    let user_agent = feed.user_agent.as_deref().unwrap_or(USER_AGENT);
-    headers.insert(header::USER_AGENT, header_value("user_agent", user_agent)?);
-    for (name, validator) in [
-        (header::IF_NONE_MATCH, &validators.etag),
-        (header::IF_MODIFIED_SINCE, &validators.last_modified),
-    ] {
-        if let Some(value) = validator.as_deref().and_then(|v| HeaderValue::from_str(v).ok()) {
-            headers.insert(name, value);
+    /// One request of a chain; credentials and configured headers only to a `trusted` host.
+    fn request(
+        &self,
+        feed: &Feed,
+        url: &Url,
+        validators: &Validators,
+        trusted: bool,
+    ) -> Result<RequestBuilder, Kind> {
+        let mut headers = HeaderMap::new();
+        // Servers that know no such type should still answer.
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/calendar, */*;q=0.1"));
+        let user_agent = feed.user_agent.as_deref().unwrap_or(USER_AGENT);
+        headers.insert(header::USER_AGENT, header_value("user_agent", user_agent)?);
+        for (name, validator) in [
+            (header::IF_NONE_MATCH, &validators.etag),
+            (header::IF_MODIFIED_SINCE, &validators.last_modified),
+        ] {
+            if let Some(value) = validator.as_deref().and_then(|v| HeaderValue::from_str(v).ok()) {
+                headers.insert(name, value);
+            }
         }
-    }
-    if !trusted {
-        return Ok(client.get(url.clone()).headers(headers));
-    }
+        if !trusted {
+            return Ok(self.ask(feed, Method::GET, url)?.headers(headers));
+        }
 
-    let secret = |source: &SecretSource| {
-        source.read().map_err(|error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            Kind::Secret(format!("{error}{cause}"))
+        let secret = |source: &SecretSource| {
+            source.read().map_err(|error| {
+                let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+                Kind::Secret(format!("{error}{cause}"))
+            })
+        };
+        for (name, source) in &feed.headers {
+            let key = HeaderName::from_bytes(name.as_bytes());
+            let mut value = header_value(name, secret(source)?.expose())?;
+            value.set_sensitive(true);
+            headers.insert(key.map_err(|_| Kind::Header(name.clone()))?, value);
+        }
+        let mut url = url.clone();
+        if feed.auth.is_some() {
+            // reqwest would send the credentials of `https://user:password@host/` as well.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+        }
+        let request = self.ask(feed, Method::GET, &url)?.headers(headers);
+        Ok(match &feed.auth {
+            Some(Auth::Basic { username, password }) => {
+                request.basic_auth(username, Some(secret(password)?.expose()))
+            }
+            Some(Auth::Bearer { token }) => request.bearer_auth(secret(token)?.expose()),
+            None => request,
         })
-    };
-    for (name, source) in &feed.headers {
-        let key = HeaderName::from_bytes(name.as_bytes());
-        let mut value = header_value(name, secret(source)?.expose())?;
-        value.set_sensitive(true);
-        headers.insert(key.map_err(|_| Kind::Header(name.clone()))?, value);
     }
-    let mut url = url.clone();
-    if feed.auth.is_some() {
-        // reqwest would send the credentials of `https://user:password@host/` as well.
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
-    }
-    let request = client.get(url).headers(headers);
-    Ok(match &feed.auth {
-        Some(Auth::Basic { username, password }) => {
-            request.basic_auth(username, Some(secret(password)?.expose()))
-        }
-        Some(Auth::Bearer { token }) => request.bearer_auth(secret(token)?.expose()),
-        None => request,
-    })
 }
 
 /// Redirects are followed in [`Fetcher::fetch`], where credentials can be left behind.
-fn client(trust: &Trust, guard: Guard) -> Result<Client, FetchError> {
+fn client(trust: &Trust, guard: Guard) -> Result<Client, Kind> {
     let client = trust.client().dns_resolver(guard).build();
-    client.map_err(|error| FetchError::new("TLS", Kind::Tls(root_cause(&error))))
+    client.map_err(|error| Kind::Tls(root_cause(&error)))
 }
 
 fn header_value(name: &str, value: &str) -> Result<HeaderValue, Kind> {
@@ -682,7 +688,7 @@ fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn transport_error(error: &reqwest::Error) -> Kind {
+pub(crate) fn transport_error(error: &reqwest::Error) -> Kind {
     let cause = root_cause(error);
     if error.is_timeout() {
         // The client has no other limit; the one of the whole attempt is kept outside of it.
@@ -707,7 +713,7 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)
 }
 
 /// The last cause, which says what happened; the first would name the whole address.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
+fn root_cause(error: &reqwest::Error) -> String {
     causes(error).last().map_or_else(|| "unknown cause".to_owned(), ToString::to_string)
 }
 

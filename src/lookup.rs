@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, header};
+use reqwest::{Method, header};
 use tracing::debug;
 use url::Url;
 
@@ -15,6 +15,7 @@ use crate::calendar::diff::{Answer, Question};
 use crate::calendar::publisher::{self, Publisher};
 use crate::calendar::{Event, EventKey, Status, Verdict, identity};
 use crate::config::{Feed, FeedUrl};
+use crate::fetch::Fetcher;
 
 /// Questions about single events in one poll.
 const MAX_QUESTIONS: usize = 10;
@@ -44,7 +45,8 @@ fn known(event: &Event) -> Verdict {
 /// A site that can be asked about the events of one feed.
 #[derive(Debug)]
 pub struct Site<'a> {
-    client: &'a Client,
+    fetcher: &'a Fetcher,
+    config: &'a Feed,
     /// Of the feed: the only host that is asked.
     feed: &'a Url,
     user_agent: &'a str,
@@ -54,14 +56,14 @@ pub struct Site<'a> {
 impl<'a> Site<'a> {
     /// None for a file, and where the configuration says `lookups = false`.
     pub fn of(
-        client: &'a Client,
+        fetcher: &'a Fetcher,
         feed: &'a Feed,
         user_agent: &'a str,
         publisher: Publisher,
     ) -> Option<Self> {
         match &feed.url {
             FeedUrl::Http(url) if feed.lookups => {
-                Some(Site { client, feed: url, user_agent, publisher })
+                Some(Site { fetcher, config: feed, feed: url, user_agent, publisher })
             }
             _ => None,
         }
@@ -184,7 +186,8 @@ impl<'a> Site<'a> {
             if !own || !matches!(url.scheme(), "http" | "https") {
                 return None;
             }
-            let request = self.client.get(url.clone()).header(header::USER_AGENT, self.user_agent);
+            let request = self.fetcher.ask(self.config, Method::GET, &url).ok()?;
+            let request = request.header(header::USER_AGENT, self.user_agent);
             let mut response = request.timeout(TIMEOUT).send().await.ok()?;
             let status = response.status();
             if status.is_redirection() {

@@ -329,7 +329,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(path) => {
             let config = Config::read(&path.config)?;
-            let (answer, passed) = doctor::doctor(&config, &Fetcher::new()?).await?;
+            let (answer, passed) = doctor::doctor(&config, &app::connections(&config)?.0).await?;
             good = passed;
             answer
         }

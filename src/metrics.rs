@@ -258,6 +258,18 @@ impl Metrics {
         }
     }
 
+    /// Whether it is known how many events the feed has; not after a start, while nothing is new.
+    pub fn knows_events(&self, feed: &str) -> bool {
+        let numbers = self.lock();
+        let series = numbers.0.get(FEED_EVENTS.name);
+        series.is_some_and(|series| series.contains_key([feed.to_owned()].as_slice()))
+    }
+
+    /// How many events the feed has.
+    pub fn events(&self, feed: &str, count: u64) {
+        self.lock().set(&FEED_EVENTS, &[feed], count as f64);
+    }
+
     /// A piece of a feed has come.
     pub fn read(&self, feed: &str, bytes: usize) {
         self.lock().add(&POLL_BYTES, &[feed], bytes as f64);

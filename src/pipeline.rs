@@ -245,6 +245,10 @@ impl Pipeline {
         let started = tokio::time::Instant::now();
         let polled = self.look(feed, now).await?;
         self.metrics.polled(&feed.name, &polled, started.elapsed(), now);
+        if polled.result.is_ok() && !self.metrics.knows_events(&feed.name) {
+            let (events, _) = self.store.event_counts(&feed.name).await?;
+            self.metrics.events(&feed.name, events);
+        }
         Ok(polled)
     }
 
@@ -318,8 +322,7 @@ impl Pipeline {
         reading.empty_since = state.empty_since.filter(|_| news.baseline);
         let user_agent = feed.user_agent.as_deref().unwrap_or(fetch::USER_AGENT);
         let publisher = Publisher::of(&next.prodid);
-        let client = self.fetcher.client(feed).ok();
-        let site = client.and_then(|client| Site::of(client, feed, user_agent, publisher));
+        let site = Site::of(&self.fetcher, feed, user_agent, publisher);
         if let Some(site) = &site {
             self.ask_statuses(site, feed, &mut reading, spooled.as_mut(), &mut next, now).await?;
         }

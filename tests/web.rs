@@ -167,6 +167,20 @@ async fn metrics_tell_of_polls_changes_and_deliveries() {
 }
 
 #[tokio::test]
+async fn the_events_of_a_feed_are_known_after_a_restart() {
+    let world = World::new();
+    world.feed(calendar(&[event("a", "Talk", "20260310T100000")]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T09:15").await;
+    round(&pipeline, "2026-03-05T09:15").await;
+    let page = pipeline.metrics.numbers().to_string();
+    assert!(page.contains("beadle_polls_total{feed=\"site\",outcome=\"unchanged\"} 1"), "{page}");
+    assert!(page.contains("beadle_feed_events{feed=\"site\"} 1"), "{page}");
+}
+
+#[tokio::test]
 async fn parked_receivers_are_counted() {
     let world = World::new();
     let pipeline = world.open("2026-03-05T09:00").await;
