@@ -68,6 +68,7 @@ impl Harness {
             timezone = "America/New_York"
             [feed.site]
             url = "http://{feed_gate}/calendar.ics"
+            private = true
             settle = "0s"
             [[watch]]
             name = "all"

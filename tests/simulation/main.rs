@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use beadle::app;
 use beadle::config::Config;
-use beadle::fetch::{self, Fetcher};
+use beadle::fetch::Fetcher;
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::{Delivered, Pipeline};
@@ -725,7 +725,7 @@ impl Year {
 
 #[tokio::test(start_paused = true)]
 async fn a_year_of_mishaps_loses_nothing_and_repeats_nothing() {
-    fetch::install_tls();
+    beadle::tls::install();
     let variable = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let days: Option<u64> = variable("BEADLE_DAYS");
     let (seeds, days) = match (variable("BEADLE_SEED"), variable("BEADLE_YEARS")) {
