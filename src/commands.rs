@@ -157,7 +157,8 @@ impl Desk {
         let of = |source: &Source| {
             let title = source.calendar.name.as_deref();
             let events = keyed(&source.calendar);
-            occurrences(&source.name, title, &events, window, &self.zones, &source.zone)
+            let warn = &mut |warning: &_| tracing::warn!("{}: {warning}", source.name);
+            occurrences(&source.name, title, &events, window, &self.zones, &source.zone, warn)
         };
         let upcoming: Vec<Upcoming> = sources.iter().flat_map(of).collect();
         plan::merge(upcoming)

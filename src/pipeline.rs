@@ -57,6 +57,8 @@ const MAX_STATUSES: u32 = 300;
 const IN_TURN: u32 = 100;
 /// Events whose status is asked for the first time.
 const MAX_FIRST_STATUSES: usize = 10_000;
+/// Warnings of expansions that are remembered, so that each is given once.
+const MAX_SAID: usize = 1000;
 /// Failures in a row after which others do not wait any longer: a feed that cannot be read does not
 /// keep a digest from its other feeds, and an endpoint that does not answer does not hold up a round
 /// by its timeout for each message.
@@ -82,6 +84,8 @@ pub struct Pipeline {
     reported: Mutex<HashMap<String, Vec<Note>>>,
     /// The warnings of each feed's last reading.
     warned: Mutex<HashMap<String, Vec<Warning>>>,
+    /// Warnings given when events were expanded.
+    expansion_warned: Mutex<HashSet<String>>,
     telling: tokio::sync::Mutex<()>,
 }
 
@@ -236,6 +240,7 @@ impl Pipeline {
             preambles: Mutex::default(),
             reported: Mutex::default(),
             warned: Mutex::default(),
+            expansion_warned: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
         }
     }
@@ -1001,6 +1006,7 @@ impl Pipeline {
                 Window { from, to },
                 &self.zones,
                 &zone,
+                &mut |warning| self.warn_once(feed, warning),
             ));
         }
         Ok(plan::merge(upcoming))
@@ -1303,12 +1309,26 @@ impl Pipeline {
         lock(&self.agenda)
     }
 
-    /// Those of the warnings that the last reading did not give.
+    /// Those of the warnings that the last reading did not give. Behind events that were passed over
+    /// a line is not known, so lines do not tell two warnings apart.
     fn not_warned(&self, feed: &Feed, mut warnings: Vec<Warning>) -> Vec<Warning> {
         let before = lock(&self.warned).insert(feed.name.clone(), warnings.clone());
         let before = before.unwrap_or_default();
-        warnings.retain(|warning| !before.contains(warning));
+        let said: HashSet<_> = before.iter().map(|one| (&one.event, &one.message)).collect();
+        warnings.retain(|one| !said.contains(&(&one.event, &one.message)));
         warnings
+    }
+
+    /// Warns of what an expansion found, unless that was said before: rules are expanded at every
+    /// round.
+    fn warn_once(&self, feed: &Feed, warning: &Warning) {
+        let mut said = lock(&self.expansion_warned);
+        if said.len() >= MAX_SAID {
+            said.clear();
+        }
+        if said.insert(format!("{} {warning}", feed.name)) {
+            warn!(feed = feed.name, "{warning}");
+        }
     }
 
     /// Tells the operator what was found about a feed as a whole.
@@ -1436,15 +1456,14 @@ pub fn occurrences(
     window: Window,
     zones: &Zones,
     zone: &TimeZone,
+    warn: &mut impl FnMut(&Warning),
 ) -> Vec<Upcoming> {
     let id = |event: &Event| event.recurrence_id.as_ref().map(|id| id.local());
     let keys: HashMap<_, _> =
         events.iter().map(|(key, event)| ((event.uid.clone(), id(event)), key)).collect();
     let all: Vec<Event> = events.iter().map(|(_, event)| event.clone()).collect();
     let expansion = recur::expand(&all, window, zones, zone);
-    for warning in &expansion.warnings {
-        warn!(feed, "{warning}");
-    }
+    expansion.warnings.iter().for_each(warn);
     let keyed = expansion.occurrences.into_iter().filter_map(|occurrence| {
         let event = &occurrence.event;
         let key = keys

@@ -65,3 +65,41 @@ fn zones_by_other_names() {
         assert_eq!(got, format!("1 {start}/{start}{warned}"), "{tzid}");
     }
 }
+
+#[test]
+fn what_is_wrong_with_a_rule_is_said_with_its_line() {
+    let first = "1 2026-12-02T12:00:00Z/2026-12-02T12:00:00Z\n! line 5: event 1: ";
+    for (rule, warning) in [
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30", "yields no date"),
+        (
+            "RSCALE=HEBREW;FREQ=YEARLY",
+            "the calendar HEBREW is not supported; only the first date is kept",
+        ),
+        ("FREQ=FORTNIGHTLY", "FREQ is not valid; not expanded"),
+    ] {
+        let got = event(&format!("DTSTART:20261202T120000Z\nRRULE:{rule}"));
+        assert_eq!(got, format!("{first}RRULE {rule}: {warning}"));
+    }
+}
+
+#[test]
+fn zones_that_the_feed_defines_by_any_rules() {
+    let zone = |dates: &str| {
+        read(&format!(
+            "BEGIN:VTIMEZONE\nTZID:Ours\n\
+             BEGIN:STANDARD\nDTSTART:20001029T030000\nTZOFFSETFROM:+0200\nTZOFFSETTO:+0100\n\
+             RRULE:FREQ=MONTHLY;INTERVAL=12;BYDAY=-1SU\nEND:STANDARD\n\
+             BEGIN:DAYLIGHT\nDTSTART:20000326T020000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\n\
+             {dates}\nEND:DAYLIGHT\nEND:VTIMEZONE\n\
+             BEGIN:VEVENT\nUID:summer\nDTSTART;TZID=Ours:20260701T120000\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:winter\nDTSTART;TZID=Ours:20261202T120000\nEND:VEVENT"
+        ))
+    };
+    let expected = "summer 2026-07-01T10:00:00Z/2026-07-01T10:00:00Z\n\
+                    winter 2026-12-02T11:00:00Z/2026-12-02T11:00:00Z";
+    for dates in
+        ["RRULE:FREQ=MONTHLY;BYMONTH=3;BYDAY=-1SU", "RDATE:20250330T020000,20260329T020000"]
+    {
+        assert_eq!(zone(dates), expected, "{dates}");
+    }
+}

@@ -1228,6 +1228,13 @@ impl<'a> Interpreter<'a> {
             current.warn(dtstart.line, format!("DTSTART {value} is not a date; left out"));
             return None;
         };
+        for property in properties.iter().filter(|p| p.name == "RRULE" || p.name == "EXRULE") {
+            let rule = Rule::parse(&property.value.trim().to_ascii_uppercase());
+            if let Some(fault) = rule.ok().and_then(|rule| rule.fault(&start)) {
+                let rule = printable(&property.value);
+                current.warn(property.line, format!("{} {rule}: {fault}", property.name));
+            }
+        }
         let end = self.end(&start, filled("DTEND"), filled("DURATION"), recurs, current);
         let flagged = filled("X-MICROSOFT-CDO-ALLDAYEVENT")
             .is_some_and(|property| property.value.trim().eq_ignore_ascii_case("TRUE"));
@@ -1714,11 +1721,15 @@ fn observance(lines: &[Property<'_>]) -> Option<Observance> {
         let dates = property.value.split(',');
         onsets.extend(dates.filter_map(|date| Some(DateValue::parse(date)?.local)));
     }
+    let rule = value("RRULE");
+    let yearly = rule.and_then(Yearly::parse);
+    let rule = rule.filter(|_| yearly.is_none()).map(str::to_ascii_uppercase);
     Some(Observance {
         onsets,
         before: time::parse_offset(value("TZOFFSETFROM")?)?,
         after: time::parse_offset(value("TZOFFSETTO")?)?,
-        yearly: value("RRULE").and_then(Yearly::parse),
+        yearly,
+        rule: rule.and_then(|rule| Rule::parse(&rule).ok()),
     })
 }
 

@@ -384,11 +384,11 @@ impl<'e> Expander<'e, '_> {
         self.steps -= given - steps;
         let message = match result {
             Ok(()) => return true,
-            Err(Shortfall::Never) => {
+            // Said when the event was read, too.
+            Err(Shortfall::Never | Shortfall::Dense) => {
                 self.steps = self.steps.saturating_sub(VAIN_STEPS);
-                "yields no date"
+                return true;
             }
-            Err(Shortfall::Dense) => "too dense; not expanded",
             Err(Shortfall::Spent) if self.steps == 0 => {
                 "the feed's rules are too many or too dense; not all of it is expanded"
             }

@@ -49,6 +49,17 @@ pub struct Rule {
     minutes: u64,
     seconds: u64,
     positions: Vec<i64>,
+    skip: Skip,
+}
+
+/// What becomes of a day that a month or year does not have (RFC 7529, 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Skip {
+    Omit,
+    /// The day before it is taken.
+    Backward,
+    /// The day after it is taken.
+    Forward,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +105,8 @@ struct Plan<'r> {
     weekdays: u8,
     /// Whether some days of a year differ from others.
     selects_days: bool,
+    /// Whether days that do not exist are moved, maybe out of their period.
+    moves_days: bool,
     /// Seconds of each time within a period, from the beginning of a day, hour, minute or second.
     times: Vec<u32>,
     /// The month looked at last: its first day, its length, its days that satisfy the rule.
@@ -103,7 +116,7 @@ struct Plan<'r> {
 /// The days of one period: bit `n` of a mask is the day `n` days after the one beside it.
 #[derive(Default)]
 struct Days {
-    masks: [(i64, u32); 12],
+    masks: [(i64, u32); 14],
     len: usize,
 }
 
@@ -130,6 +143,7 @@ impl Rule {
             minutes: 0,
             seconds: 0,
             positions: Vec::new(),
+            skip: Skip::Omit,
         };
         let mut frequency = None;
         for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
@@ -190,9 +204,19 @@ impl Rule {
                     }
                     Some(())
                 }),
-                // RFC 7529: the Gregorian calendar, and what it does by default.
-                "RSCALE" => (value == "GREGORIAN").then_some(()),
-                "SKIP" => (value == "OMIT").then_some(()),
+                "RSCALE" if value != "GREGORIAN" => {
+                    return Err(format!(
+                        "the calendar {value} is not supported; only the first date is kept"
+                    ));
+                }
+                "RSCALE" => Some(()),
+                "SKIP" => match value {
+                    "OMIT" => Some(Skip::Omit),
+                    "BACKWARD" => Some(Skip::Backward),
+                    "FORWARD" => Some(Skip::Forward),
+                    _ => None,
+                }
+                .map(|skip| rule.skip = skip),
                 _ => return Err(format!("{name} is not understood; not expanded")),
             };
             read.ok_or_else(|| format!("{name} is not valid; not expanded"))?;
@@ -219,6 +243,15 @@ impl Rule {
         })
     }
 
+    /// What can be told at once, whatever the window: that the rule will yield no date at all after
+    /// its event's start.
+    pub fn fault(&self, start: &When) -> Option<&'static str> {
+        match Plan::new(self, wall(start.local())).err()? {
+            Shortfall::Never => Some("yields no date"),
+            Shortfall::Dense | Shortfall::Spent => Some("too dense; not expanded"),
+        }
+    }
+
     /// Adds the wall times that lie in `from..=to` to `out`, in order, for a rule that begins at
     /// `start`. `UNTIL` is left to the caller, who knows the zone.
     ///
@@ -240,6 +273,10 @@ impl Rule {
         let mut plan = Plan::new(self, start)?;
         let from = from.max(start);
         let mut index = plan.index(from);
+        if plan.moves_days {
+            // The last day of the period before may lie in this one.
+            index = (index - 1).max(0);
+        }
         let mut left = self.count.unwrap_or(u64::MAX);
         if self.count.is_some() && index > 0 {
             match plan.constant() {
@@ -267,8 +304,10 @@ impl Rule {
         out: &mut Vec<Wall>,
     ) -> Result<(), Shortfall> {
         let mut positions = Vec::new();
+        let mut last = Wall::MIN;
+        let early = if plan.moves_days { DAY } else { 0 };
         while left > 0 {
-            let Some(begin) = plan.begin(index).filter(|begin| *begin <= to) else { break };
+            let Some(begin) = plan.begin(index).filter(|begin| begin - early <= to) else { break };
             *steps = steps.checked_sub(1).ok_or(Shortfall::Spent)?;
             if let Some(next) = plan.next_allowed(begin, to, steps)? {
                 index = plan.index_after(next, index);
@@ -278,9 +317,11 @@ impl Rule {
             let times = &plan.times;
             index += 1;
             let mut emit = |at: Wall| {
-                if at < plan.start {
+                // A day that was moved may be there already.
+                if at < plan.start || plan.moves_days && at <= last {
                     return Ok(true);
                 }
+                last = at;
                 if at > to || left == 0 {
                     return Ok(false);
                 }
@@ -292,7 +333,7 @@ impl Rule {
                 Ok(true)
             };
             if self.positions.is_empty() {
-                if self.count.is_some() && begin >= plan.start {
+                if self.count.is_some() && begin >= plan.start && !plan.moves_days {
                     // Nothing of a period before the window is looked at one by one.
                     let next = plan.begin(index).unwrap_or(i64::MAX);
                     let size = days.len() * times.len() as u64;
@@ -404,6 +445,7 @@ impl<'r> Plan<'r> {
             month_days,
             weekdays,
             selects_days: false,
+            moves_days: false,
             times: Vec::new(),
             month: (0, 0, 0),
         };
@@ -414,6 +456,12 @@ impl<'r> Plan<'r> {
             || !rule.year_days.is_empty()
             || !rule.weeks.is_empty()
             || !rule.nth_weekdays.is_empty();
+        let beyond = |days: u32| days >> 28 != 0;
+        plan.moves_days = rule.skip != Skip::Omit
+            && rule.frequency <= Frequency::Monthly
+            && (beyond(month_days)
+                || beyond(rule.month_days_back)
+                || rule.year_days.iter().any(|day| day.abs() == 366));
         plan.set_times(second)?;
         if plan.never(second) {
             return Err(Shortfall::Never);
@@ -461,7 +509,8 @@ impl<'r> Plan<'r> {
     fn never(&self, second: i64) -> bool {
         const LONGEST: [u32; 13] = [0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
         let rule = self.rule;
-        let no_such_day = self.months != 0
+        let no_such_day = !self.moves_days
+            && self.months != 0
             && (self.month_days != 0 || rule.month_days_back != 0)
             && bits_of(u64::from(self.months)).all(|month| {
                 let days = ones(LONGEST[month as usize]);
@@ -592,6 +641,11 @@ impl<'r> Plan<'r> {
         let mut days = Days::default();
         let number = index * self.rule.interval + self.first;
         match self.frequency {
+            Frequency::Yearly if self.moves_days => return self.moved_days(number, 1..=12),
+            Frequency::Monthly if self.moves_days => {
+                let month = number.rem_euclid(12) + 1;
+                return self.moved_days(number.div_euclid(12), month..=month);
+            }
             Frequency::Yearly => {
                 let months = if self.months == 0 { 0x1ffe } else { self.months };
                 for month in bits_of(u64::from(months)) {
@@ -620,6 +674,61 @@ impl<'r> Plan<'r> {
             _ => days.push(0, 1),
         }
         days
+    }
+
+    /// The days of some months, those that do not exist moved as `SKIP` says: after `BYMONTHDAY`,
+    /// before `BYDAY`.
+    fn moved_days(&self, year: i64, months: std::ops::RangeInclusive<i64>) -> Days {
+        let rule = self.rule;
+        let forward = rule.skip == Skip::Forward;
+        let mut found = Vec::new();
+        let mut moved = Vec::new();
+        for month in months.clone() {
+            let (first, len) = (day_of(year, month, 1), days_in(year, month));
+            found.extend(
+                bits_of(self.days_of_month(year, month).into()).map(|n| first + i64::from(n)),
+            );
+            if self.months != 0 && self.months >> month & 1 == 0 {
+                continue;
+            }
+            if self.month_days >> len != 0 {
+                moved.push(if forward { first + len } else { first + len - 1 });
+            }
+            if rule.month_days_back >> len != 0 {
+                moved.push(if forward { first } else { first - 1 });
+            }
+        }
+        let (begin, end) = (day_of(year, 1, 1), day_of(year + 1, 1, 1));
+        if months == (1..=12) && self.months == 0 && end - begin == 365 {
+            if rule.year_days.contains(&366) {
+                moved.push(if forward { end } else { end - 1 });
+            }
+            if rule.year_days.contains(&-366) {
+                moved.push(if forward { begin } else { begin - 1 });
+            }
+        }
+        found.extend(moved.into_iter().filter(|day| self.is_on_weekday(*day)));
+        found.sort_unstable();
+        found.dedup();
+        let mut days = Days::default();
+        for month in found.chunk_by(|a, b| civil(*a).1 == civil(*b).1) {
+            let (year, number, _) = civil(month[0]);
+            let first = day_of(year, number, 1);
+            days.push(first, month.iter().fold(0, |mask, day| mask | 1 << (day - first)));
+        }
+        days
+    }
+
+    /// Whether `BYDAY` allows a day, numbers counted within its month.
+    fn is_on_weekday(&self, day: i64) -> bool {
+        let (year, month, number) = civil(day);
+        let weekday = weekday_of(day);
+        let (nth, back) = ((number - 1) / 7 + 1, (days_in(year, month) - number) / 7 + 1);
+        let numbered = &self.rule.nth_weekdays;
+        self.weekdays == 0 && numbered.is_empty()
+            || self.weekdays >> weekday & 1 == 1
+            || numbered.contains(&(nth, weekday))
+            || numbered.contains(&(-back, weekday))
     }
 
     /// Whether weekdays, without number, are all that selects days.

@@ -5,6 +5,8 @@ use jiff::{Timestamp, civil};
 use serde::{Deserialize, Serialize};
 use windows_timezones::WindowsTimezone;
 
+use super::rule::{self, Rule};
+
 /// A date or date-time as an event states it.
 ///
 /// The wall time is kept, not the instant: when a country changes its rules, a seminar at noon
@@ -233,8 +235,35 @@ pub struct Observance {
     pub before: Offset,
     /// `TZOFFSETTO`
     pub after: Offset,
-    /// `RRULE`, where it is a yearly one that we understand.
+    /// `RRULE`, where it is a yearly one that a POSIX TZ string can say.
     pub yearly: Option<Yearly>,
+    /// `RRULE`, where it is any other.
+    pub rule: Option<Rule>,
+}
+
+impl Observance {
+    /// The last onsets at or before a wall time, by `RRULE` if that is not a `yearly` one; two,
+    /// since the last one may not have been reached across the gap that it makes.
+    fn by_rule(&self, start: civil::DateTime, local: civil::DateTime) -> Vec<civil::DateTime> {
+        /// Periods and dates of a rule that changes the clock.
+        const STEPS: u64 = 10_000;
+        let Some(rule) = &self.rule else { return Vec::new() };
+        let zone = self.before.to_time_zone();
+        let until = rule.until(&When::Floating(start), &zone).unwrap_or(local).min(local);
+        let (first, to) = (rule::wall(start), rule::wall(until));
+        let mut onsets = Vec::new();
+        for years in [3, 30, 10_000] {
+            let from = first.max(to.saturating_sub(years * 366 * 86_400));
+            onsets.clear();
+            // What a hostile rule gives in so many steps is as good as all.
+            let _ = rule.dates(first, from, to, &mut STEPS.clone(), &mut onsets);
+            if onsets.len() > 1 {
+                break;
+            }
+        }
+        let last = onsets.iter().rev().take(2);
+        last.filter_map(|wall| rule::local(*wall)).collect()
+    }
 }
 
 /// `FREQ=YEARLY;BYMONTH=…` with a day of that month.
@@ -357,7 +386,8 @@ impl CustomZone {
                     .filter_map(|year| Some(rule.date(year)?.to_datetime(start.time())))
                     .filter(|onset| onset >= start)
             });
-            for onset in part.onsets.iter().copied().chain(yearly) {
+            let others = part.by_rule(*start, local);
+            for onset in part.onsets.iter().copied().chain(yearly).chain(others) {
                 let reached = onset
                     .checked_add(jiff::SignedDuration::from_secs(forward))
                     .is_ok_and(|onset| onset <= local);
@@ -537,6 +567,7 @@ mod tests {
             before: parse_offset(before).unwrap(),
             after: parse_offset(after).unwrap(),
             yearly: Some(Yearly::parse(rule).unwrap()),
+            rule: None,
         };
         CustomZone {
             observances: vec![
@@ -569,6 +600,7 @@ mod tests {
             before: parse_offset(before).unwrap(),
             after: parse_offset(after).unwrap(),
             yearly: None,
+            rule: None,
         };
         let custom = CustomZone {
             observances: vec![
@@ -584,6 +616,40 @@ mod tests {
             CustomZone::default().name(civil::DateTime::constant(2026, 1, 1, 0, 0, 0, 0), true),
             None
         );
+    }
+
+    #[test]
+    fn a_zone_defined_by_any_rules() {
+        let part = |start: &str, before: &str, after: &str, rule: &str| Observance {
+            onsets: vec![start.parse().unwrap()],
+            before: parse_offset(before).unwrap(),
+            after: parse_offset(after).unwrap(),
+            yearly: None,
+            rule: Some(Rule::parse(rule).unwrap()),
+        };
+        for (to_summer, to_winter) in [
+            ("FREQ=YEARLY", "FREQ=MONTHLY;INTERVAL=12"),
+            ("FREQ=MONTHLY;BYMONTH=3;BYDAY=-1SU", "FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU;COUNT=90"),
+            ("FREQ=DAILY;BYMONTH=3;BYDAY=SU;BYMONTHDAY=25,26,27,28,29,30,31", "FREQ=YEARLY"),
+        ] {
+            let custom = CustomZone {
+                observances: vec![
+                    part("1980-03-30T02:00:00", "+0100", "+0200", to_summer),
+                    part("1980-10-26T03:00:00", "+0200", "+0100", to_winter),
+                ],
+            };
+            for (local, expected) in [
+                ("1980-03-30T01:59:59", 1),
+                ("1980-03-30T03:00:00", 2),
+                ("2026-02-01T12:00:00", 1),
+                ("2026-04-01T12:00:00", 2),
+                ("2026-07-01T12:00:00", 2),
+                ("2026-11-01T12:00:00", 1),
+            ] {
+                let offset = custom.offset(local.parse().unwrap()).unwrap();
+                assert_eq!(offset.seconds(), expected * 3600, "{local} {to_summer}");
+            }
+        }
     }
 
     #[test]

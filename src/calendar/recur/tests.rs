@@ -322,13 +322,15 @@ fn many_dense_rules_use_up_a_feeds_budget_and_no_more() {
         "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30",
         "FREQ=SECONDLY;BYHOUR=3;INTERVAL=86400",
     ] {
-        let event = events(&[&format!("DTSTART:20261130T120000Z\nRRULE:{rule}")]);
+        let Calendar { events, warnings, .. } =
+            read(&[&format!("DTSTART:20261130T120000Z\nRRULE:{rule}")]);
+        let said = if warnings.is_empty() { 500 } else { 0 };
         let many: Vec<Event> =
-            (0..500).map(|i| Event { uid: Uid(i.to_string()), ..event[0].clone() }).collect();
+            (0..500).map(|i| Event { uid: Uid(i.to_string()), ..events[0].clone() }).collect();
         let window = window("2026-12-01", "2026-12-31");
         let (found, warnings) = instances(&many, window, &Zones::default(), &TimeZone::UTC);
         assert!(found.len() as u64 <= FEED_STEPS, "{rule}");
-        assert_eq!(warnings.len(), 500, "{rule}");
+        assert_eq!(warnings.len(), said, "{rule}");
     }
     // Generous: the tests run unoptimised and side by side.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());

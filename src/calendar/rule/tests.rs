@@ -280,3 +280,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn days_that_do_not_exist_are_moved() {
+    for (rule, start, expected) in [
+        // RFC 7529, 4.1 and 6.
+        ("FREQ=MONTHLY;SKIP=OMIT", "2014-01-31", "0131 0331 0531 0731"),
+        ("FREQ=MONTHLY;SKIP=FORWARD", "2014-01-31", "0131 0301 0331 0501"),
+        ("FREQ=MONTHLY;SKIP=BACKWARD", "2014-01-31", "0131 0228 0331 0430"),
+        ("FREQ=YEARLY;SKIP=FORWARD", "2012-02-29", "0229 0301 0301 0301"),
+        ("FREQ=YEARLY;SKIP=BACKWARD", "2012-02-29", "0229 0228 0228 0228"),
+        // A moved day that is there already counts once.
+        ("FREQ=MONTHLY;SKIP=FORWARD;BYMONTHDAY=1,31", "2014-01-31", "0131 0201 0301 0331"),
+        ("FREQ=MONTHLY;SKIP=BACKWARD;BYMONTHDAY=30,31", "2014-01-31", "0131 0228 0330 0331"),
+        // It belongs to the month that it was moved out of.
+        ("FREQ=MONTHLY;INTERVAL=2;SKIP=FORWARD", "2014-12-31", "1231 0301 0501 0701"),
+        (
+            "FREQ=MONTHLY;SKIP=FORWARD;BYMONTHDAY=30,31;BYSETPOS=-1",
+            "2014-01-31",
+            "0131 0301 0331 0501",
+        ),
+        // BYDAY comes after: 1 March 2014 is a Saturday, 1 May a Thursday.
+        (
+            "FREQ=MONTHLY;SKIP=FORWARD;BYMONTHDAY=31;BYDAY=SA,TH",
+            "2014-01-31",
+            "0301 0501 0531 0731",
+        ),
+        ("FREQ=YEARLY;SKIP=BACKWARD;BYMONTHDAY=-31", "2014-01-01", "0101 0131 0301 0331"),
+        ("FREQ=YEARLY;SKIP=FORWARD;BYYEARDAY=366", "2016-12-31", "1231 0101 0101 0101"),
+        ("FREQ=YEARLY;SKIP=BACKWARD;BYYEARDAY=366", "2016-12-31", "1231 1231 1231 1231"),
+        ("FREQ=YEARLY;SKIP=BACKWARD;BYMONTH=2;BYMONTHDAY=30", "2014-01-01", "0228 0228 0229 0228"),
+    ] {
+        let start = at(&format!("{start}T09:00:00"));
+        let show = |wall: &Wall| local(*wall).unwrap().strftime("%m%d").to_string();
+        let text = format!("RSCALE=GREGORIAN;COUNT=4;{rule}");
+        let (all, _) = yields(&text, start, start, start + 9 * 366 * DAY);
+        let shown: Vec<String> = all.iter().map(show).collect();
+        assert_eq!(shown.join(" "), expected, "{rule}");
+        // Each of them is found by itself, too, with or without those before.
+        for wall in &all {
+            for rule in [text.replace("COUNT=4;", ""), text.clone()] {
+                assert_eq!(yields(&rule, start, *wall, *wall).0, [*wall], "{rule}");
+            }
+        }
+    }
+    let error = Rule::parse("FREQ=YEARLY;RSCALE=HEBREW").unwrap_err();
+    assert_eq!(error, "the calendar HEBREW is not supported; only the first date is kept");
+}
