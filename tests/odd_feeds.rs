@@ -103,3 +103,39 @@ fn zones_that_the_feed_defines_by_any_rules() {
         assert_eq!(zone(dates), expected, "{dates}");
     }
 }
+
+#[test]
+fn a_series_follows_a_zone_that_the_feed_lists() {
+    let got = read(
+        "BEGIN:VTIMEZONE\nTZID:Ours\n\
+         BEGIN:STANDARD\nDTSTART:20251102T020000\nTZOFFSETFROM:-0400\nTZOFFSETTO:-0500\n\
+         RDATE:20261101T020000\nEND:STANDARD\n\
+         BEGIN:DAYLIGHT\nDTSTART:20260308T020000\nTZOFFSETFROM:-0500\nTZOFFSETTO:-0400\n\
+         END:DAYLIGHT\nEND:VTIMEZONE\n\
+         BEGIN:VEVENT\nUID:1\nDTSTART;TZID=Ours:20260210T100000\nRRULE:FREQ=MONTHLY;INTERVAL=5;COUNT=3\n\
+         END:VEVENT",
+    );
+    let expected = [15, 14, 15].iter().zip(["2026-02-10", "2026-07-10", "2026-12-10"]);
+    let expected = expected.map(|(hour, day)| format!("1 {day}T{hour}:00:00Z/{day}T{hour}:00:00Z"));
+    assert_eq!(got, expected.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_day_is_a_day_when_the_clock_changes() {
+    for end in ["DURATION:P1D", "DTEND;TZID=America/New_York:20260308T100000"] {
+        // The first one lasts 23 hours, the others 24.
+        let got = event(&format!(
+            "DTSTART;TZID=America/New_York:20260307T100000\n{end}\nRRULE:FREQ=WEEKLY;COUNT=2"
+        ));
+        let expected = "1 2026-03-07T15:00:00Z/2026-03-08T14:00:00Z\n\
+                        1 2026-03-14T14:00:00Z/2026-03-15T14:00:00Z";
+        assert_eq!(got, expected, "{end}");
+    }
+    // Six hours are six hours.
+    let got = event(
+        "DTSTART;TZID=America/New_York:20260228T220000\nDURATION:PT6H\nRRULE:FREQ=WEEKLY;COUNT=2",
+    );
+    let expected = "1 2026-03-01T03:00:00Z/2026-03-01T09:00:00Z\n\
+                    1 2026-03-08T03:00:00Z/2026-03-08T09:00:00Z";
+    assert_eq!(got, expected);
+}

@@ -225,8 +225,8 @@ impl<'e> Expander<'e, '_> {
         let mut laters: Vec<Later<'e>> =
             overrides.iter().filter_map(|event| self.later(event, clock)).collect();
         laters.sort_by_key(|later| later.from);
-        let own =
-            Later { from: i64::MIN, shift: 0, length: self.length(master), clock, event: master };
+        let (length, nominal) = self.length(master);
+        let own = Later { from: i64::MIN, shift: 0, length, nominal, clock, event: master };
 
         // Wide enough that nothing which ends, or is moved, into the window is missed.
         let all = || laters.iter().chain([&own]);
@@ -302,27 +302,33 @@ impl<'e> Expander<'e, '_> {
         } else {
             let end = match end {
                 Some(end) => self.clocks.instant(end).max(start),
+                None if look.nominal => {
+                    self.clocks.second(look.clock, local.saturating_add(look.length)).max(start)
+                }
                 None => start.saturating_add(look.length),
             };
             self.keep(Instance { event: look.event, start, end, series, days: (0, 0) });
         }
     }
 
-    /// Seconds that an event lasts; whole days of an all-day event.
-    fn length(&mut self, event: &Event) -> i64 {
-        let length = if event.is_all_day() {
-            rule::wall(event.end.local()) - rule::wall(event.start.local())
-        } else {
-            self.clocks.instant(&event.end) - self.clocks.instant(&event.start)
+    /// Seconds that an event lasts, and whether the clock on the wall is meant: by the same time of
+    /// day on another day are days meant, however long they are (RFC 5545, 3.8.5.3).
+    fn length(&mut self, event: &Event) -> (i64, bool) {
+        let by_wall = rule::wall(event.end.local()) - rule::wall(event.start.local());
+        let same_clock = self.clocks.of(&event.start) == self.clocks.of(&event.end);
+        let nominal = by_wall > 0 && by_wall % 86_400 == 0 && same_clock;
+        let length = match event.is_all_day() || nominal {
+            true => by_wall,
+            false => self.clocks.instant(&event.end) - self.clocks.instant(&event.start),
         };
-        length.max(0)
+        (length.max(0), nominal)
     }
 
     /// What a `THISANDFUTURE` override does to the occurrences after it, which follow the clock of
     /// their series.
     fn later(&mut self, event: &'e Event, series: usize) -> Option<Later<'e>> {
         let original = event.recurrence_id.as_ref().filter(|_| event.this_and_future)?;
-        let (from, length) = (self.clocks.instant(original), self.length(event));
+        let (from, (length, nominal)) = (self.clocks.instant(original), self.length(event));
         let start = self.clocks.instant(&event.start);
         let (shift, clock) = match (&event.start, original) {
             (When::Zoned { .. } | When::Floating(_), When::Zoned { .. } | When::Floating(_)) => {
@@ -334,7 +340,7 @@ impl<'e> Expander<'e, '_> {
                 (shift, self.clocks.of(&event.start))
             }
         };
-        Some(Later { from, shift, length, clock, event })
+        Some(Later { from, shift, length, nominal, clock, event })
     }
 
     /// The wall times that the event's rules and its own start give, in order.
@@ -478,8 +484,9 @@ struct Later<'e> {
     from: i64,
     /// Seconds by which their wall time is moved.
     shift: i64,
-    /// Seconds they last.
+    /// Seconds they last; as the clock on the wall shows them if `nominal`.
     length: i64,
+    nominal: bool,
     /// By which their wall time is meant.
     clock: usize,
     event: &'e Event,

@@ -1,5 +1,7 @@
 //! Wall times, zone names and instants (RFC 5545, 3.3.4, 3.3.5, 3.2.19).
 
+use std::collections::BTreeMap;
+
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, civil};
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,8 @@ use super::rule::{self, Rule};
 pub enum When {
     /// `VALUE=DATE`, or what stands for it in disguise.
     AllDay(civil::Date),
-    /// A wall time in a zone: an IANA name, `UTC`, an offset such as `+05:30`, or a POSIX TZ
-    /// string made from a feed's own VTIMEZONE.
+    /// A wall time in a zone: an IANA name, `UTC`, an offset such as `+05:30`, or what was made
+    /// from a feed's own VTIMEZONE: a POSIX TZ string or [a list of changes](CustomZone::name).
     Zoned { local: civil::DateTime, zone: String },
     /// A wall time wherever the reader is; taken to be in the feed's zone.
     Floating(civil::DateTime),
@@ -82,6 +84,7 @@ impl Zones {
         match name.as_bytes().first()? {
             b'+' | b'-' => parse_offset(name).map(Offset::to_time_zone),
             b'<' => TimeZone::posix(name).ok(),
+            b'{' => listed_changes(name),
             _ if name == "UTC" => Some(TimeZone::UTC),
             _ => self.database.get(name).ok().filter(|zone| !zone.is_unknown()),
         }
@@ -220,6 +223,64 @@ pub(crate) fn offset_name(offset: Offset) -> String {
     }
 }
 
+/// How far ahead the changes of a clock are listed that no rule can say, and how many.
+const CHANGES_YEARS: i64 = 20;
+const MAX_CHANGES: usize = 64;
+
+/// As [`offset_name`], also for UTC.
+fn numeric(offset: Offset) -> String {
+    if offset.seconds() == 0 { "+00:00".to_owned() } else { offset_name(offset) }
+}
+
+/// Reads the list that [`CustomZone::name`] makes.
+fn listed_changes(name: &str) -> Option<TimeZone> {
+    let mut parts = name.strip_prefix('{')?.strip_suffix('}')?.split(',');
+    let first = parts.next().and_then(parse_offset)?;
+    let mut offsets = vec![first];
+    let (mut seconds, mut types) = (Vec::new(), Vec::new());
+    for part in parts.take(MAX_CHANGES) {
+        let (second, offset) = part.split_once('@')?;
+        let (second, offset) = (second.parse::<i64>().ok()?, parse_offset(offset)?);
+        if seconds.last().is_some_and(|last| *last >= second) {
+            return None;
+        }
+        let known = offsets.iter().position(|known| *known == offset);
+        let index = known.unwrap_or_else(|| {
+            offsets.push(offset);
+            offsets.len() - 1
+        });
+        seconds.push(second);
+        types.push(u8::try_from(index).ok()?);
+    }
+    // The form of a compiled zone, RFC 9636, 3: a header and a block for readers of the first
+    // version, then both again with 64 bits, and what holds afterwards as a POSIX TZ string.
+    let header = |times: usize, types: usize| {
+        let mut header = b"TZif2".to_vec();
+        header.extend([0; 15 + 12]);
+        for count in [times, types, ABBREVIATION.len()] {
+            header.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+        }
+        header
+    };
+    const ABBREVIATION: &[u8] = b"LOC\0";
+    let local = |offset: &Offset| {
+        let mut local = offset.seconds().to_be_bytes().to_vec();
+        local.extend([0, 0]);
+        local
+    };
+    let mut data = [header(0, 1), local(&first), ABBREVIATION.to_vec()].concat();
+    data.extend(header(seconds.len(), offsets.len()));
+    data.extend(seconds.iter().flat_map(|second| second.to_be_bytes()));
+    data.extend(&types);
+    data.extend(offsets.iter().flat_map(local));
+    data.extend(ABBREVIATION);
+    let last = types.last().map_or(first, |index| offsets[usize::from(*index)]).seconds();
+    let (sign, all) = (if last > 0 { "-" } else { "" }, last.unsigned_abs());
+    let (hours, minutes, rest) = (all / 3600, all / 60 % 60, all % 60);
+    data.extend(format!("\nLOC{sign}{hours}:{minutes:02}:{rest:02}\n").as_bytes());
+    TimeZone::tzif("", &data).ok()
+}
+
 /// A VTIMEZONE whose TZID is no name we know (RFC 5545, 3.6.5).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CustomZone {
@@ -245,24 +306,33 @@ impl Observance {
     /// The last onsets at or before a wall time, by `RRULE` if that is not a `yearly` one; two,
     /// since the last one may not have been reached across the gap that it makes.
     fn by_rule(&self, start: civil::DateTime, local: civil::DateTime) -> Vec<civil::DateTime> {
+        let mut onsets = Vec::new();
+        for years in [3, 30, 10_000] {
+            let from = local.checked_sub(jiff::Span::new().years(years)).unwrap_or(start);
+            onsets = self.by_rule_between(start, from, local);
+            if onsets.len() > 1 || from <= start {
+                break;
+            }
+        }
+        onsets.split_off(onsets.len().saturating_sub(2))
+    }
+
+    fn by_rule_between(
+        &self,
+        start: civil::DateTime,
+        from: civil::DateTime,
+        to: civil::DateTime,
+    ) -> Vec<civil::DateTime> {
         /// Periods and dates of a rule that changes the clock.
         const STEPS: u64 = 10_000;
         let Some(rule) = &self.rule else { return Vec::new() };
         let zone = self.before.to_time_zone();
-        let until = rule.until(&When::Floating(start), &zone).unwrap_or(local).min(local);
-        let (first, to) = (rule::wall(start), rule::wall(until));
+        let to = rule.until(&When::Floating(start), &zone).unwrap_or(to).min(to);
+        let (from, to) = (rule::wall(from), rule::wall(to));
         let mut onsets = Vec::new();
-        for years in [3, 30, 10_000] {
-            let from = first.max(to.saturating_sub(years * 366 * 86_400));
-            onsets.clear();
-            // What a hostile rule gives in so many steps is as good as all.
-            let _ = rule.dates(first, from, to, &mut STEPS.clone(), &mut onsets);
-            if onsets.len() > 1 {
-                break;
-            }
-        }
-        let last = onsets.iter().rev().take(2);
-        last.filter_map(|wall| rule::local(*wall)).collect()
+        // What a hostile rule gives in so many steps is as good as all.
+        let _ = rule.dates(rule::wall(start), from, to, &mut STEPS.clone(), &mut onsets);
+        onsets.into_iter().filter_map(rule::local).collect()
     }
 }
 
@@ -401,10 +471,40 @@ impl CustomZone {
 
     /// The name under which an event at `local` keeps this zone: for a single date-time the
     /// offset in force; for one that `recurs` a POSIX TZ string with the zone's present rules,
-    /// where it has such rules. [`Zones::get`] reads both.
+    /// where it has such rules, else a list of what comes: `{-05:00,1772953200@-04:00}` is an offset,
+    /// then seconds since the epoch at which it becomes another. [`Zones::get`] reads all three.
     pub fn name(&self, local: civil::DateTime, recurs: bool) -> Option<String> {
-        let rules = if recurs { self.posix() } else { None };
+        let rules = if recurs { self.posix().or_else(|| self.changes(local)) } else { None };
         rules.or_else(|| self.offset(local).map(offset_name))
+    }
+
+    /// The changes of the clock after a wall time, where there are any.
+    fn changes(&self, local: civil::DateTime) -> Option<String> {
+        let to = local.checked_add(jiff::Span::new().years(CHANGES_YEARS)).ok()?;
+        let mut changes = BTreeMap::new();
+        for part in &self.observances {
+            let start = *part.onsets.iter().min()?;
+            let mut onsets = part.onsets.clone();
+            if let Some(rule) = part.yearly {
+                let last = rule.until.unwrap_or(i16::MAX).min(to.year());
+                let dates = (local.year()..=last).filter_map(|year| rule.date(year));
+                onsets.extend(dates.map(|date| date.to_datetime(start.time())));
+            }
+            onsets.extend(part.by_rule_between(start, local, to));
+            let onsets =
+                onsets.iter().filter(|onset| (local..to).contains(onset) && **onset >= start);
+            let zone = part.before.to_time_zone();
+            changes.extend(onsets.map(|onset| (resolve(*onset, &zone).as_second(), part.after)));
+        }
+        if changes.is_empty() {
+            return None;
+        }
+        let mut name = format!("{{{}", numeric(self.offset(local)?));
+        for (second, offset) in changes.iter().take(MAX_CHANGES) {
+            name.push_str(&format!(",{second}@{}", numeric(*offset)));
+        }
+        name.push('}');
+        Some(name)
     }
 
     /// POSIX.1-2024, 8.3, with numeric abbreviations.
@@ -612,6 +712,21 @@ mod tests {
         assert_eq!(name("2026-01-01T00:00:00", false), "-05:00");
         assert_eq!(name("2026-07-01T00:00:00", false), "-04:00");
         assert_eq!(name("2026-12-01T00:00:00", true), "-05:00");
+        let zones = Zones::default();
+        let summer = zones.get(&name("2026-07-01T00:00:00", true)).unwrap();
+        let spring = zones.get(&name("2026-03-01T00:00:00", true)).unwrap();
+        let new_york = zones.get("America/New_York").unwrap();
+        for local in ["2026-03-08T02:30:00", "2026-07-01T12:00:00", "2026-11-01T01:30:00"] {
+            let local = local.parse().unwrap();
+            assert_eq!(resolve(local, &spring), resolve(local, &new_york), "{local}");
+        }
+        for local in ["2026-07-01T12:00:00", "2026-12-01T12:00:00", "2027-01-01T12:00:00"] {
+            let local = local.parse().unwrap();
+            assert_eq!(resolve(local, &summer), resolve(local, &new_york), "{local}");
+        }
+        for name in ["{", "{}", "{-05:00", "{-05:00,7@+01:00,7@-05:00}", "{x}", "{+01:00,8}"] {
+            assert!(zones.get(name).is_none(), "{name}");
+        }
         assert_eq!(
             CustomZone::default().name(civil::DateTime::constant(2026, 1, 1, 0, 0, 0, 0), true),
             None
