@@ -936,6 +936,7 @@ mod tests {
             settle: SignedDuration::ZERO,
             confirm: SignedDuration::ZERO,
             also: Vec::new(),
+            pages: 1,
             lookups: true,
             private: false,
             auth: None,

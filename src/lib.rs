@@ -100,6 +100,8 @@
 //! | a failed, cut or emptied feed removes nothing | `half_an_answer_removes_nothing`, `an_emptied_feed_is_held_back_for_a_day`, `a_feed_cut_anywhere_is_not_complete`, `a_sick_feed_changes_nothing` |
 //! | a moved event is moved, not removed and added | `a_moved_event_with_a_new_uid_is_rescheduled`, `a_moved_event_keeps_its_identity` |
 //! | a cancellation that only the site knows is told | `a_cancelled_event_is_told_with_its_reason_and_back_on`, `a_disappearance_is_settled_before_it_is_told` |
+//! | what the site does not answer changes nothing | `what_the_site_leaves_out_stays_as_it_was`, `a_site_that_could_not_be_asked_at_first_is_believed_later` |
+//! | what was so before beadle looked is not told | `the_first_reading_is_a_baseline`, `what_was_off_from_the_beginning_is_not_told`, `another_calendar_under_the_same_name_is_read_anew`, `what_is_made_after_an_empty_answer_is_new` |
 //! | over 27 recorded exports, what an attentive person would say | `notices_are_what_an_attentive_person_would_say` |
 //! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
 //! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |

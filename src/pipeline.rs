@@ -3,6 +3,8 @@
 //!
 //! Nothing here reads a clock or sleeps; `now` comes from the caller.
 
+mod pages;
+
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -1058,26 +1060,48 @@ impl Pipeline {
             false => self.store.fingerprints(&feed.name).await?,
         };
         let mut unchanged = Fingerprints::new(known);
-        if feed.also.is_empty() {
+        if feed.also.is_empty() && feed.pages == 1 {
             let before = anew.then(Fingerprints::default);
             return self.fetch_part(feed, validators, unchanged, before, first).await;
         }
         // Of a calendar in parts, one that has not changed must be read all the same, to know what
         // is in it.
         let mut whole: Option<(Read, Advice)> = None;
-        for part in feed.parts() {
-            let none = Validators::default();
-            let before = Some(unchanged.clone());
-            match self.fetch_part(&part, &none, unchanged, before, false).await? {
-                Ok((Some((mut read, _)), advice)) => {
-                    unchanged = std::mem::take(&mut read.unchanged);
-                    whole = Some(match whole {
-                        None => (read, advice),
-                        Some((all, advice)) => (all.and(read), advice),
-                    });
+        let starts = match feed.pages {
+            1 => HashMap::new(),
+            _ => self.store.starts(&feed.name).await?,
+        };
+        for mut part in feed.parts() {
+            let mut walk = pages::Walk::new(&part);
+            let mut next = Some(part.url.clone());
+            while let Some(url) = next.take() {
+                part.url = url;
+                let none = Validators::default();
+                let before = unchanged.clone();
+                let first = before.len();
+                match self.fetch_part(&part, &none, unchanged, Some(before.clone()), false).await? {
+                    Ok((Some((mut read, _)), advice)) => {
+                        unchanged = std::mem::take(&mut read.unchanged);
+                        let here = (first..unchanged.len()).filter_map(|n| unchanged.nth(n));
+                        let known = here.filter_map(|print| starts.get(&print).copied());
+                        let fresh = read.events.iter().map(|(event, _)| {
+                            event.start.instant(&self.zones, &self.config.timezone)
+                        });
+                        let starts = known.chain(fresh.map(Timestamp::as_millisecond));
+                        let publisher = Publisher::of(&read.calendar.prodid);
+                        next = walk.next(publisher, unchanged.len() - first, starts.max());
+                        whole = Some(match whole {
+                            None => (read, advice),
+                            Some((all, advice)) => (all.and(read), advice),
+                        });
+                    }
+                    Ok((None, _)) => unchanged = Fingerprints::default(),
+                    // After the last event The Events Calendar has nothing at all to say.
+                    Err(error) if walk.has_begun() && *error.kind() == FetchErrorKind::Empty => {
+                        unchanged = before;
+                    }
+                    Err(error) => return Ok(Err(error)),
                 }
-                Ok((None, _)) => unchanged = Fingerprints::default(),
-                Err(error) => return Ok(Err(error)),
             }
         }
         let (read, advice) = whole.unwrap_or_default();

@@ -121,6 +121,7 @@ fn feed(url: Url) -> Feed {
         settle: SignedDuration::from_mins(5),
         confirm: SignedDuration::from_mins(30),
         also: Vec::new(),
+        pages: 1,
         lookups: true,
         private: true,
         auth: None,

@@ -126,7 +126,21 @@ fn answer(path: &str, posts: &[Post], port: u16, mood: Mood) -> (u16, &'static s
         let mut body = String::from(
             "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Example - ECPv6.16.3//NONSGML v1.0//EN\r\n",
         );
-        for post in posts.iter().filter(|post| post.listed && post.state == "publish") {
+        let mut listed: Vec<&Post> =
+            posts.iter().filter(|post| post.listed && post.state == "publish").collect();
+        listed.sort_by_key(|post| post.day);
+        // A site whose lists end, as they do.
+        if let Some((_, from)) = path.split_once("tribe-bar-date=") {
+            let from: jiff::civil::Date = from.parse().unwrap();
+            listed.retain(|post| date(2026, 11, 30) + i64::from(post.day).days() >= from);
+            if listed.is_empty() {
+                return (200, "text/html", String::new());
+            }
+        }
+        if path.contains("window") {
+            listed.truncate(30);
+        }
+        for post in listed {
             let day = date(2026, 11, 30) + i64::from(post.day).days();
             let day = day.strftime("%Y%m%d");
             body += &format!(
@@ -198,12 +212,16 @@ async fn followed(extra: &str) -> Followed {
 }
 
 async fn follow(site: Site, extra: &str) -> Followed {
+    follow_at(site, "?ical=1", extra).await
+}
+
+async fn follow_at(site: Site, query: &str, extra: &str) -> Followed {
     let folder = tempfile::tempdir().unwrap();
     let config = format!(
         r#"
 timezone = "America/New_York"
 [feed.site]
-url = "http://127.0.0.1:{}/sub/events/?ical=1"
+url = "http://127.0.0.1:{}/sub/events/{query}"
 private = true
 {extra}
 [[watch]]
@@ -418,4 +436,40 @@ async fn all_events_of_a_long_feed_are_asked_about_in_turn() {
         assert!(f.site.asked("/wp-json/") <= 3);
     }
     assert_eq!(told, 5);
+}
+
+#[tokio::test]
+async fn a_window_is_walked_page_by_page() {
+    // Three events a day: 30 fill ten days.
+    let posts = |count: u64| (0..count).map(|n| post(100 + n, "Talk", 1 + n as u32 / 3)).collect();
+    for (count, pages, read, requests) in
+        [(10, 4, 10, 1), (30, 4, 30, 2), (75, 1, 30, 1), (75, 2, 57, 2), (75, 9, 75, 3)]
+    {
+        let extra = format!("pages = {pages}\nlookups = false");
+        let mut f = follow_at(Site::start(posts(count)), "?ical=1&window", &extra).await;
+        assert_eq!(f.polls(2).await, [""; 0]);
+        let case = format!("{count} events, {pages} pages");
+        assert_eq!(f.site.asked("tribe-bar-date") + 2, requests * 2, "{case}");
+        assert_eq!(f.pipeline.store.event_counts("site").await.unwrap().0, read, "{case}");
+
+        // The last one that is in reach is news, and another behind it is not gone for that.
+        let title = "New talk";
+        f.site.posts.lock().unwrap().push(Post { title, ..post(99, title, 1) });
+        assert_eq!(f.polls(4).await, ["New New talk"], "{case}");
+        f.site.edit(100 + read - 5, |post| post.title = "Renamed");
+        assert_eq!(f.polls(3).await, ["Updated Renamed"], "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_day_with_more_events_than_a_page_ends_no_walk() {
+    let posts = (0..75).map(|n| post(100 + n, "Talk", 1 + n as u32 / 3)).collect();
+    let mut f = follow_at(Site::start(posts), "?ical=1&window", "pages = 9").await;
+    // More than a page on one day: the walk goes on to the next.
+    for id in 110..160 {
+        f.site.edit(id, |post| post.day = 9);
+    }
+    assert!(!f.polls(6).await.iter().any(|told| told.starts_with("Missing")));
+    f.site.edit(170, |post| post.title = "Renamed");
+    assert_eq!(f.polls(3).await, ["Updated Renamed"]);
 }

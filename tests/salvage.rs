@@ -276,6 +276,13 @@ fn days_in_disguise() {
             "X-MICROSOFT-CDO-ALLDAYEVENT:TRUE\nDTSTART:20261202T000000\nDTEND:20261203T000000\n",
             Some(1),
         ),
+        ("DTSTART:20261202T000000\nDTEND:20261203T000000\n", Some(1)),
+        (
+            "DTSTART;TZID=Europe/Berlin:20261202T000000\nDTEND;TZID=Europe/Berlin:20261205T000000\n",
+            Some(3),
+        ),
+        ("DTSTART:20261202T000000Z\nDTEND:20261203T000000Z\n", None),
+        ("DTSTART:20261202T000000\nDTEND:20261202T000000\n", None),
         ("DTSTART:20261202T220000\nDTEND:20261203T020000\n", None),
     ] {
         let text = feed(&format!("BEGIN:VEVENT\nUID:1\n{lines}END:VEVENT\n"));

@@ -1616,13 +1616,15 @@ fn with_local(when: &When, local: civil::DateTime) -> When {
 }
 
 /// 00:00–23:59 of one zone is an all-day event that its publisher's software could not say
-/// better; 00:00–00:00 is one when Microsoft's flag is beside it.
+/// better, and so is 00:00–00:00 of another day; but not in UTC, whose midnight is hardly anybody's,
+/// unless Microsoft's flag is beside it, with which it may even be the same day.
 fn all_day_in_disguise(start: When, end: When, flagged: bool) -> (When, When) {
     let same_zone = match (&start, &end) {
         (When::Zoned { zone: a, .. }, When::Zoned { zone: b, .. }) => a == b,
         (When::Floating(_), When::Floating(_)) => true,
         _ => false,
     };
+    let is_utc = matches!(&start, When::Zoned { zone, .. } if zone == "UTC");
     let (from, to) = (start.local(), end.local());
     let midnight = civil::Time::midnight();
     if !same_zone || from.time() != midnight {
@@ -1630,7 +1632,7 @@ fn all_day_in_disguise(start: When, end: When, flagged: bool) -> (When, When) {
     }
     let last = if to.hour() == 23 && to.minute() == 59 && to >= from {
         to.date().tomorrow().ok()
-    } else if flagged && to.time() == midnight {
+    } else if to.time() == midnight && (flagged || to > from && !is_utc) {
         let one_day = from.date().tomorrow().ok();
         if to > from { Some(to.date()) } else { one_day }
     } else {

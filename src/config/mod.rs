@@ -136,6 +136,9 @@ pub struct Feed {
     /// Further addresses with parts of the same calendar, such as one for each category: some
     /// publishers give so many events at an address and no more.
     pub also: Vec<FeedUrl>,
+    /// How many pages to read of a feed of The Events Calendar, each the next 30 events from a later
+    /// day on. Default 1.
+    pub pages: u32,
     /// Zone of floating times and dates; the feed's own, else the audience's, where not set.
     pub timezone: Option<TimeZone>,
     /// Time between polls, where the feed does not ask for another: default 15 min. The feed's
@@ -180,6 +183,7 @@ impl Feed {
             name: name.to_owned(),
             url,
             also: Vec::new(),
+            pages: 1,
             timezone: None,
             every: SignedDuration::from_mins(15),
             settle: SignedDuration::from_mins(5),

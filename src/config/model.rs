@@ -163,6 +163,8 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     let url = r.parsed(&mut table, "url", |text| values::feed_url(text, base));
     let url = url.unwrap_or(FeedUrl::File(PathBuf::new()));
     let also = r.parsed_list(&mut table, "also", |text| values::feed_url(text, base));
+    let pages = r.digits(&mut table, "pages");
+    let pages = pages.and_then(|written| r.understood(written, values::pages));
     // A file costs nobody anything; a server is asked once a minute at most.
     let least = if matches!(url, FeedUrl::File(_)) { "10s" } else { "60s" };
     let every = r.parsed(&mut table, "every", values::duration(least, "24h"));
@@ -202,6 +204,7 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     let default = Feed::new(name, url);
     Feed {
         also: also.unwrap_or_default(),
+        pages: pages.unwrap_or(default.pages),
         timezone,
         every: every.unwrap_or(default.every),
         settle: settle.unwrap_or(default.settle),

@@ -559,7 +559,8 @@ url = "https://a.edu/"
 every = "5s"
 settle = "2 days"
 confirm = "soon"
-max_size = "64 bananas""#), @r##"
+max_size = "64 bananas"
+pages = 40"#), @r##"
 error: config.toml:6:9: "5s" is too short
   |
 6 | every = "5s"
@@ -583,6 +584,12 @@ error: config.toml:9:12: "64 bananas" is not a size
 9 | max_size = "64 bananas"
   |            ^^^^^^^^^^^^
   hint: write it such as `64MiB` or `500kB`
+
+error: config.toml:10:9: "40" is not a number of pages
+   |
+10 | pages = 40
+   |         ^^
+  hint: write a number from 1 to 20
 "##);
     assert_snapshot!(added(r#"[feed.a]
 url = "a.ics"

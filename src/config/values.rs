@@ -271,6 +271,14 @@ pub(super) fn announce(text: &str) -> Parsed<Announce> {
     }
 }
 
+/// How many pages of a feed to read: 1 to 20, since each is a request at every poll.
+pub(super) fn pages(text: &str) -> Parsed<u32> {
+    let pages = text.trim().parse().ok().filter(|pages| (1..=20).contains(pages));
+    pages.ok_or_else(|| {
+        Complaint::new(format!("{text:?} is not a number of pages"), "write a number from 1 to 20")
+    })
+}
+
 /// A number of bytes from 1 KiB to 1 GiB: `64MiB`, `500kB`, `65536`.
 pub(super) fn size(text: &str) -> Parsed<u64> {
     let digits = text.trim().bytes().take_while(u8::is_ascii_digit).count();

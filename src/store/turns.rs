@@ -1,9 +1,11 @@
 //! What is asked of a feed's events in turn, and how many of those that are gone are kept.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use sqlx::Row;
 
-use super::{Result, Store, json};
+use super::{Result, Store, fingerprint, json};
 use crate::calendar::Event;
 
 impl Store {
@@ -29,6 +31,17 @@ impl Store {
         .await?;
         let event = |row| Ok((i64::cast_unsigned(Row::try_get(row, "hash")?), json(row, "seen")?));
         rows.iter().map(event).collect()
+    }
+
+    /// When each of a feed's events starts, in milliseconds since 1970, by the fingerprint of the
+    /// text it was read from.
+    pub async fn starts(&self, feed: &str) -> Result<HashMap<u128, i64>> {
+        let mut connection = self.connection.lock().await;
+        let rows = sqlx::query("SELECT fingerprint, starts FROM event WHERE feed = $1")
+            .bind(feed)
+            .fetch_all(&mut *connection)
+            .await?;
+        rows.iter().map(|row| Ok((fingerprint(row)?, row.try_get("starts")?))).collect()
     }
 
     /// Forgets all but `keep` of a feed's events that are no longer in it; those first met longest
