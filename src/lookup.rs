@@ -69,6 +69,11 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// Whether the publisher's software keeps a status of events to itself.
+    pub fn keeps_statuses(&self) -> bool {
+        self.publisher != Publisher::Other
+    }
+
     /// Under which number the site knows an event, and the stem of its UID; none where it does not.
     pub fn post(&self, event: &Event) -> Option<(u64, String)> {
         Some((self.publisher.post_id(event)?, identity::stem(&event.uid)?))

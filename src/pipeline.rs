@@ -391,8 +391,8 @@ impl Pipeline {
         let next_poll_at = outcome.recheck_at.map_or(regular, |at| regular.min(at.max(now)));
         next.recheck_at = outcome.recheck_at;
         next.next_poll_at = Some(next_poll_at);
-        // Where there was nothing to read, whatever comes later is looked at as after an empty answer.
-        let begun = baseline && !(restart && outcome.listed == 0);
+        // A feed that was empty begins when it has events.
+        let begun = baseline && (state.empty_since.is_none() || outcome.listed > 0);
         next.baseline_at = state.baseline_at.or(begun.then_some(now));
         next.empty_since = state.empty_since.filter(|_| next.baseline_at.is_none());
         if !outcome.write.is_empty() || !outcome.forget.is_empty() {
@@ -493,6 +493,9 @@ impl Pipeline {
         next: &mut FeedState,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        if !site.keeps_statuses() {
+            return Ok(());
+        }
         let first = next.statuses_since.is_none();
         let most = if first { MAX_FIRST_STATUSES } else { MAX_STATUSES as usize };
         let zone = self.feed_zone(feed, next);
@@ -512,33 +515,34 @@ impl Pipeline {
         // What the site said before of those that are asked about again.
         let mut before: HashMap<String, Option<Verdict>> = HashMap::new();
         let mut ask = |event: Event| {
-            if let Some((id, stem)) = site.post(&event) {
-                posts.insert(id, stem.clone());
-                before.insert(stem, event.judged.map(|judged| judged.verdict));
-            }
+            let (id, stem) = site.post(&event)?;
+            before.insert(stem.clone(), event.judged.map(|judged| judged.verdict));
+            Some((id, stem))
         };
+        let most = if first { IN_TURN } else { MAX_STATUSES };
+        let mut soonest = self.store.soonest(&feed.name, now, most).await?;
         let mut asked_to = next.asked_to;
-        if first {
+        if !first && soonest.len() == MAX_STATUSES as usize {
+            soonest.truncate((MAX_STATUSES - IN_TURN) as usize);
+            let turn = self.store.in_turn(&feed.name, asked_to, now, IN_TURN).await?;
+            let full = turn.len() == IN_TURN as usize;
+            asked_to = turn.last().map(|(hash, _)| *hash).filter(|_| full);
+            posts.extend(turn.into_iter().filter_map(|(_, event)| ask(event)));
+        }
+        posts.extend(soonest.into_iter().filter_map(&mut ask));
+        let mut statuses = site.statuses(&posts).await;
+        if first && !statuses.verdicts.is_empty() {
+            let mut others = BTreeMap::new();
             let mut after = None;
-            for _ in 0..MAX_FIRST_STATUSES / IN_TURN as usize {
+            while others.len() < MAX_FIRST_STATUSES {
                 let page = self.store.in_turn(&feed.name, after, now, IN_TURN).await?;
                 let Some((last, _)) = page.last() else { break };
                 after = Some(*last);
-                page.into_iter().for_each(|(_, event)| ask(event));
+                others.extend(page.into_iter().filter_map(|(_, event)| ask(event)));
             }
-        } else {
-            let mut soonest = self.store.soonest(&feed.name, now, MAX_STATUSES).await?;
-            if soonest.len() == MAX_STATUSES as usize {
-                soonest.truncate((MAX_STATUSES - IN_TURN) as usize);
-                let turn = self.store.in_turn(&feed.name, asked_to, now, IN_TURN).await?;
-                let full = turn.len() == IN_TURN as usize;
-                asked_to = turn.last().map(|(hash, _)| *hash).filter(|_| full);
-                turn.into_iter().for_each(|(_, event)| ask(event));
-            }
-            soonest.into_iter().for_each(&mut ask);
+            others.retain(|id, _| !posts.contains_key(id));
+            statuses.verdicts.extend(site.statuses(&others).await.verdicts);
         }
-
-        let statuses = site.statuses(&posts).await;
         if statuses.complete {
             next.asked_to = asked_to;
         }

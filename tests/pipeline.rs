@@ -772,7 +772,7 @@ async fn a_message_that_was_held_up_says_that_it_is_late() {
 async fn a_change_is_not_told_before_an_earlier_one_of_the_same_event() {
     let world = World::new();
     let other = event("z", "Another", "20260320T100000");
-    baseline(&world, &[other.clone()], "2026-03-05T09:00").await;
+    baseline(&world, std::slice::from_ref(&other), "2026-03-05T09:00").await;
     let pipeline = world.open("2026-03-05T09:15").await;
     world.feed(calendar(&[other.clone(), event("a", "The talk", "20260310T100000")]));
     world.discord.script([Answer::error(500, 0, "500: Internal Server Error")]);

@@ -1841,7 +1841,7 @@ mod tests {
         1@example.edu 2026-12-02 to 2026-12-03 ""
         2@example.edu 2026-12-02 to 2026-12-05 ""
         3@example.edu 2026-12-02 to 2026-12-03 ""
-        4@example.edu 2026-12-02T00:00:00[America/New_York] to 2026-12-03T00:00:00[America/New_York] ""
+        4@example.edu 2026-12-02 to 2026-12-03 ""
         5@example.edu 2026-12-02 to 2026-12-03 ""
         6@example.edu 2026-12-02 to 2026-12-03 ""
         7@example.edu 2026-12-02 to 2026-12-05 ""

@@ -227,6 +227,23 @@ pub(crate) fn offset_name(offset: Offset) -> String {
 const CHANGES_YEARS: i64 = 20;
 const MAX_CHANGES: usize = 64;
 
+/// Different offsets in such a list; their names are found by a number of one byte.
+const MAX_OFFSETS: usize = 40;
+
+/// What stands for a name of the time at an offset: `-0500`.
+fn abbreviation(offset: Offset) -> String {
+    let all = offset.seconds().unsigned_abs();
+    let sign = if offset.seconds() < 0 { '-' } else { '+' };
+    format!("{sign}{:02}{:02}", all / 3600, all / 60 % 60)
+}
+
+/// An offset as POSIX writes it: counted west of Greenwich.
+fn west(offset: Offset) -> String {
+    let all = offset.seconds().unsigned_abs();
+    let sign = if offset.seconds() > 0 { "-" } else { "" };
+    format!("{sign}{}:{:02}:{:02}", all / 3600, all / 60 % 60, all % 60)
+}
+
 /// As [`offset_name`], also for UTC.
 fn numeric(offset: Offset) -> String {
     if offset.seconds() == 0 { "+00:00".to_owned() } else { offset_name(offset) }
@@ -254,30 +271,30 @@ fn listed_changes(name: &str) -> Option<TimeZone> {
     }
     // The form of a compiled zone, RFC 9636, 3: a header and a block for readers of the first
     // version, then both again with 64 bits, and what holds afterwards as a POSIX TZ string.
-    let header = |times: usize, types: usize| {
-        let mut header = b"TZif2".to_vec();
-        header.extend([0; 15 + 12]);
-        for count in [times, types, ABBREVIATION.len()] {
-            header.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+    let block = |seconds: &[i64], types: &[u8], offsets: &[Offset]| {
+        let names: String =
+            offsets.iter().map(|offset| format!("{}\0", abbreviation(*offset))).collect();
+        let mut block = b"TZif2".to_vec();
+        block.extend([0; 15 + 12]);
+        for count in [seconds.len(), offsets.len(), names.len()] {
+            block.extend(u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
         }
-        header
+        block.extend(seconds.iter().flat_map(|second| second.to_be_bytes()));
+        block.extend(types);
+        for (offset, name) in offsets.iter().zip((0..).step_by(6)) {
+            block.extend(offset.seconds().to_be_bytes());
+            block.extend([0, name]);
+        }
+        block.extend(names.as_bytes());
+        block
     };
-    const ABBREVIATION: &[u8] = b"LOC\0";
-    let local = |offset: &Offset| {
-        let mut local = offset.seconds().to_be_bytes().to_vec();
-        local.extend([0, 0]);
-        local
-    };
-    let mut data = [header(0, 1), local(&first), ABBREVIATION.to_vec()].concat();
-    data.extend(header(seconds.len(), offsets.len()));
-    data.extend(seconds.iter().flat_map(|second| second.to_be_bytes()));
-    data.extend(&types);
-    data.extend(offsets.iter().flat_map(local));
-    data.extend(ABBREVIATION);
-    let last = types.last().map_or(first, |index| offsets[usize::from(*index)]).seconds();
-    let (sign, all) = (if last > 0 { "-" } else { "" }, last.unsigned_abs());
-    let (hours, minutes, rest) = (all / 3600, all / 60 % 60, all % 60);
-    data.extend(format!("\nLOC{sign}{hours}:{minutes:02}:{rest:02}\n").as_bytes());
+    if offsets.len() > MAX_OFFSETS {
+        return None;
+    }
+    let mut data = block(&[], &[], &[first]);
+    data.extend(block(&seconds, &types, &offsets));
+    let last = types.last().map_or(first, |index| offsets[usize::from(*index)]);
+    data.extend(format!("\n<{}>{}\n", abbreviation(last), west(last)).as_bytes());
     TimeZone::tzif("", &data).ok()
 }
 
@@ -522,20 +539,9 @@ impl CustomZone {
         if standard.0.after.seconds() >= daylight.0.after.seconds() {
             return None;
         }
-        let abbreviation = |offset: Offset| {
-            let all = offset.seconds().unsigned_abs();
-            let sign = if offset.seconds() < 0 { '-' } else { '+' };
-            format!("<{sign}{:02}{:02}>", all / 3600, all / 60 % 60)
-        };
-        // POSIX counts offsets west of Greenwich.
-        let west = |offset: Offset| {
-            let all = offset.seconds().unsigned_abs();
-            let sign = if offset.seconds() > 0 { "-" } else { "" };
-            format!("{sign}{}:{:02}:{:02}", all / 3600, all / 60 % 60, all % 60)
-        };
         let (std, dst) = (standard.0.after, daylight.0.after);
         let name = format!(
-            "{}{}{}{},{}/{},{}/{}",
+            "<{}>{}<{}>{},{}/{},{}/{}",
             abbreviation(std),
             west(std),
             abbreviation(dst),
@@ -714,6 +720,8 @@ mod tests {
         assert_eq!(name("2026-12-01T00:00:00", true), "-05:00");
         let zones = Zones::default();
         let summer = zones.get(&name("2026-07-01T00:00:00", true)).unwrap();
+        let noon = civil::date(2026, 12, 1).at(12, 0, 0, 0).to_zoned_datetime(summer.clone());
+        assert_eq!(noon.unwrap().strftime("%Z").to_string(), "-0500");
         let spring = zones.get(&name("2026-03-01T00:00:00", true)).unwrap();
         let new_york = zones.get("America/New_York").unwrap();
         for local in ["2026-03-08T02:30:00", "2026-07-01T12:00:00", "2026-11-01T01:30:00"] {
