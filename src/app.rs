@@ -21,7 +21,7 @@ use crate::calendar::Zones;
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
 use crate::notify::{self, Registry, discord};
-use crate::pipeline::{Delivered, Pipeline, Polled};
+use crate::pipeline::{Delivered, Pipeline, Polled, beside};
 use crate::progress::{Loop, Progress};
 use crate::store::{Access, Store, StoreError};
 use crate::systemd::Systemd;
@@ -71,6 +71,12 @@ pub fn connections(config: &Config) -> anyhow::Result<(Fetcher, Registry)> {
     let trust = Trust::load(config.ca_file.as_deref())?;
     let http = discord::Http::trusting(DISCORD_TIMEOUT, &trust)?;
     Ok((Fetcher::trusting(&trust)?, notify::build(config, &http)?))
+}
+
+/// Discord alone, for what needs neither feeds nor receivers.
+pub fn discord(config: &Config) -> anyhow::Result<discord::Http> {
+    let trust = Trust::load(config.ca_file.as_deref())?;
+    Ok(discord::Http::trusting(DISCORD_TIMEOUT, &trust)?)
 }
 
 /// Opens everything that a configuration names.
@@ -296,18 +302,12 @@ async fn deliver_loop(
             signs.give(pipeline, idle && queues.is_empty()).await?;
             Ok::<_, StoreError>((queues, start, pipeline.next_due(now()).await?))
         };
-        tokio::pin!(round);
-        let mut ended = false;
-        // What is being sent goes on meanwhile: it may be holding the database.
-        let (queues, start, next) = loop {
-            tokio::select! {
-                done = &mut round => break done?,
-                Some(sent) = under_way.next() => {
-                    sent?;
-                    ended = true;
-                }
-            }
-        };
+        let (done, sent) = beside(&mut under_way, round).await;
+        let (queues, start, next) = done?;
+        let ended = !sent.is_empty();
+        for sent in sent {
+            sent?;
+        }
         under_way.extend(queues.into_iter().map(|queue| pipeline.send(queue, start)));
         // To an endpoint that was busy, more may be due.
         if ended {

@@ -17,10 +17,14 @@ use crate::calendar::{Calendar, Event, Occurrence, Status, When, Window, Zones, 
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetched, Fetcher, Validators};
 use crate::message::{self, Style};
-use crate::notify::Registry;
+use crate::notify::{DeliveryContext, Endpoint, Registry, discord};
+use crate::operator;
 use crate::pipeline::{keyed, occurrences};
 use crate::plan::{self, FeedView, Field, Kind, Planned, Upcoming};
-use crate::store::{DeliveryState, Happening, Restored, Store};
+use crate::store::{DeliveryState, Happening, Restored, Store, delivery_id};
+
+/// From the year 9000 on, no time is meant: what is kept in milliseconds is not quite the last one.
+const NEVER: Timestamp = Timestamp::constant(221_845_392_000, 0);
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -623,19 +627,83 @@ pub async fn check(
             }
         }
     }
-    for receiver in config.receivers.keys() {
-        for id in registry.endpoints(receiver) {
-            let Some(endpoint) = registry.get(&id) else { continue };
-            match endpoint.notifier.check().await {
-                Ok(what) => writeln!(out, "ok    receiver {id}: {what}")?,
-                Err(error) => {
-                    good = false;
-                    writeln!(out, "FAIL  receiver {id}: {error}")?;
-                }
+    for endpoint in addresses(config, registry, None) {
+        let id = &endpoint.id;
+        match endpoint.notifier.check().await {
+            Ok(what) => writeln!(out, "ok    receiver {id}: {what}")?,
+            Err(error) => {
+                good = false;
+                writeln!(out, "FAIL  receiver {id}: {error}")?;
             }
         }
     }
     Ok((out, good))
+}
+
+/// Everything that a receiver's messages go to; of all receivers, and of the operator, where none is
+/// named.
+fn addresses<'a>(
+    config: &Config,
+    registry: &'a Registry,
+    receiver: Option<&str>,
+) -> Vec<&'a Endpoint> {
+    let named = config.receivers.keys().filter(|name| receiver.is_none_or(|only| only == *name));
+    let ids = named.flat_map(|name| registry.endpoints(name));
+    let operator = receiver.is_none().then(|| operator::ENDPOINT.to_owned());
+    ids.chain(operator).filter_map(|id| registry.get(&id)).collect()
+}
+
+/// `beadle send-test`: sends a message that says it is a test to every address of a receiver, or of
+/// all, the way all messages go. The second value is whether every one arrived.
+pub async fn send_test(
+    config: &Config,
+    registry: &Registry,
+    receiver: Option<&str>,
+    now: Timestamp,
+) -> anyhow::Result<(String, bool)> {
+    if let Some(name) = receiver.filter(|name| !config.receivers.contains_key(*name)) {
+        let names: Vec<&str> = config.receivers.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        return Err(Misuse(format!("there is no receiver `{name}`; there are: {names}")).into());
+    }
+    let text = "If you can read this, messages of beadle arrive here. Nothing has happened, and \
+                nothing needs to be done.";
+    let notification = plan::Notification {
+        source: "beadle".to_owned(),
+        kind: Kind::Notice { title: "Test".to_owned(), text: text.to_owned() },
+        zone: config.timezone.iana_name().unwrap_or("UTC").to_owned(),
+        items: Vec::new(),
+        more: 0,
+    };
+    let (mut out, mut good) = (String::new(), true);
+    for endpoint in addresses(config, registry, receiver) {
+        let id = &endpoint.id;
+        let delivery = DeliveryContext {
+            // Another one each time, or Discord would recognise the last test and show no other.
+            dedup_key: delivery_id(id, &format!("test {now}")),
+            planned_at: now,
+            due_at: now,
+            now,
+            address: endpoint.address.clone(),
+        };
+        let payload = endpoint.notifier.render(&notification, &delivery);
+        match endpoint.notifier.send(&payload, &delivery).await {
+            Ok(_) => writeln!(out, "ok    {id}: sent")?,
+            Err(error) => {
+                good = false;
+                writeln!(out, "FAIL  {id}: {error}")?;
+            }
+        }
+    }
+    Ok((out, good))
+}
+
+/// `beadle discord invite`: the address at which the bot is added to a server.
+pub async fn discord_invite(config: &Config, http: &discord::Http) -> anyhow::Result<String> {
+    let bot = discord::Bot::new(&config.discord, http).ok_or_else(|| {
+        Misuse("[discord] has no token: a webhook needs no invitation, and a bot needs one".into())
+    })?;
+    Ok(discord::invitation(&bot, config).await?)
 }
 
 /// A watched category that no event bears may be misspelt.
@@ -734,9 +802,14 @@ pub async fn status(
         None => writeln!(out)?,
     }
     for parked in parked {
-        let (since, retry) = (at(parked.since), at(parked.retry_at));
-        let (endpoint, reason) = (parked.endpoint, parked.reason);
-        writeln!(out, "PARKED {endpoint} since {since}, tried again at {retry}: {reason}")?;
+        let (endpoint, since, reason) = (parked.endpoint, at(parked.since), parked.reason);
+        let again = match parked.retry_at {
+            retry_at if retry_at >= NEVER => {
+                "not tried again before beadle is started anew".to_owned()
+            }
+            retry_at => format!("tried again at {}", at(retry_at)),
+        };
+        writeln!(out, "PARKED {endpoint} since {since}, {again}: {reason}")?;
     }
     Ok(out)
 }
@@ -852,6 +925,7 @@ fn what(notification: &plan::Notification) -> String {
         },
         Kind::Digest { from, .. } => format!("digest of {from}"),
         Kind::Welcome => "welcome".to_owned(),
+        Kind::Notice { title, .. } => format!("notice: {title}"),
     }
 }
 

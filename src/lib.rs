@@ -43,6 +43,7 @@
 //! | [`message`] | the words; escapes and limits of each medium |
 //! | [`store`] | the database, the states of a delivery and every legal transition |
 //! | [`notify`] | Discord, mail, terminal; what each answer of a server means |
+//! | [`operator`] | what whoever runs it is told of parked receivers, dead messages, feeds that stay away |
 //! | [`retry`] | when to try again |
 //! | [`doctor`] | what could keep beadle from telling people |
 //! | [`commands`] | what the command line asks besides `run` and `once` |
@@ -85,7 +86,8 @@
 //! 2. At the next start [`Store::recover`](store::Store::recover) lets the lease run out. The row is
 //!    claimed again, and the same bytes are sent.
 //! 3. A bot's message carries a nonce made of the row's id, with `enforce_nonce`: within some
-//!    minutes Discord answers with the message it already has. A mail has the same Message-ID. A
+//!    minutes Discord answers with the message it already has. Later than that, the channel is asked
+//!    first whether a message of the bot since then says the same. A mail has the same Message-ID. A
 //!    webhook has nothing of the kind: its message may be there twice.
 //! 4. An attempt that outlived its lease cannot settle the row: the number of the attempt is part of
 //!    the condition.
@@ -107,7 +109,10 @@
 //! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
 //! | a reminder or digest is told once, and none is lost | `each_lead_is_told_once_whatever_the_clocks_do`, `a_poll_between_two_rounds_loses_no_reminder`, `a_clock_that_jumps_repeats_nothing_and_loses_nothing` |
-//! | a crash doubles nothing that Discord can recognise | `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless` |
+//! | a crash doubles nothing that Discord can recognise, or that can be found there | `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
+//! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
+//! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
+//! | the operator is told of what needs mending, once | `a_parked_receiver_is_told_once_and_so_is_its_return`, `dead_messages_are_told_once_a_day_and_reason`, `a_feed_that_stays_away_is_told_once_and_so_is_its_return` |
 //! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
@@ -130,6 +135,7 @@ pub mod lookup;
 pub mod message;
 pub mod metrics;
 pub mod notify;
+pub mod operator;
 pub mod pipeline;
 pub mod plan;
 pub mod progress;

@@ -72,6 +72,20 @@ enum Command {
     /// Check the configuration, and that every feed and receiver can be reached; sends nothing
     Check(ConfigPath),
 
+    /// Send a message marked as a test to every receiver, or to one, as all messages are sent
+    SendTest {
+        /// [default: all]
+        receiver: Option<String>,
+        #[command(flatten)]
+        config: ConfigPath,
+    },
+
+    /// Set up Discord
+    Discord {
+        #[command(subcommand)]
+        action: Discord,
+    },
+
     /// List what a feed holds
     #[command(after_help = "\
 Without FILE or URL, the feeds of the configuration. Without --from and --to, everything, and what \
@@ -173,6 +187,13 @@ sends them after all). What changed since the backup and was not told yet is not
 }
 
 #[derive(Debug, Subcommand)]
+enum Discord {
+    /// Print the address at which the bot is added to a server, with no more permissions than the
+    /// configuration needs
+    Invite(ConfigPath),
+}
+
+#[derive(Debug, Subcommand)]
 enum Outbox {
     /// List messages: all that are not sent, or those in one state
     List {
@@ -271,6 +292,19 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let (answer, passed) = commands::check(&desk, &config, &registry).await?;
             good = passed;
             answer
+        }
+        Command::SendTest { receiver, config } => {
+            let config = Config::load(&config.config)?;
+            let (_, registry) = app::connections(&config)?;
+            let (answer, arrived) =
+                commands::send_test(&config, &registry, receiver.as_deref(), app::now()).await?;
+            good = arrived;
+            answer
+        }
+        Command::Discord { action: Discord::Invite(path) } => {
+            let config = Config::read(&path.config)?;
+            let http = app::discord(&config)?;
+            commands::discord_invite(&config, &http).await?
         }
         Command::Events { feed, from, to, timezone, written, config } => {
             let (feeds, zone, ca_file) = match &feed {

@@ -12,7 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
@@ -32,6 +33,7 @@ use crate::fetch::{
 use crate::lookup::Site;
 use crate::metrics::{self, Metrics};
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
+use crate::operator::{self, Incident};
 use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
 use crate::retry;
 use crate::store::{
@@ -44,8 +46,11 @@ const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
 const LEASE: SignedDuration = SignedDuration::from_mins(30);
 /// After this long the rest of a queue goes back, so that no lease runs out while it is sent.
 const QUEUE: Duration = Duration::from_mins(5);
-/// Deliveries claimed at once.
-const CLAIM: u32 = 100;
+/// Deliveries claimed at once: of all endpoints, and of each.
+const CLAIM: u32 = 1000;
+const CLAIM_OF_EACH: u32 = 10;
+/// Attempts closer to one another than this are told apart by the other side itself, where it can.
+const IN_DOUBT: SignedDuration = SignedDuration::from_secs(90);
 /// Events of a first reading kept in memory.
 const SPOOL_FROM: usize = 1000;
 /// Events of one feed that are kept although they are no longer in it; as many more as it lists,
@@ -89,6 +94,23 @@ pub struct Pipeline {
     /// Warnings given when events were expanded.
     expansion_warned: Mutex<HashSet<String>>,
     telling: tokio::sync::Mutex<()>,
+}
+
+/// Does one thing while others go on, and gives what of those has ended meanwhile. Whoever is waited
+/// for with `await` alone stops those under way, which may stand before it in the line for the store:
+/// both would wait for ever.
+pub(crate) async fn beside<T, F: Future>(
+    under_way: &mut FuturesUnordered<F>,
+    one: impl Future<Output = T>,
+) -> (T, Vec<F::Output>) {
+    let mut one = std::pin::pin!(one);
+    let mut ended = Vec::new();
+    loop {
+        tokio::select! {
+            done = &mut one => return (done, ended),
+            Some(end) = under_way.next() => ended.push(end),
+        }
+    }
 }
 
 /// What the end of a feed said.
@@ -334,13 +356,23 @@ impl Pipeline {
             self.ask_statuses(site, feed, &mut reading, spooled.as_mut(), &mut next, now).await?;
         }
 
+        let back = state
+            .failing_since
+            .filter(|since| now.duration_since(*since) >= operator::FAILING)
+            .map(|since| Incident::FeedBack { feed: &feed.name, since })
+            .and_then(|incident| self.notice("", incident, now));
+
         // The common case: the feed says what it said before, and nothing waits to be confirmed.
         let same = reading.unchanged.is_same() && reading.restated.is_empty();
         if !news.baseline && same && state.recheck_at.is_none() {
             if next != state {
-                let state = Some(&next);
-                let name = &feed.name;
-                let commit = PollCommit { feed: name, state, now, ..PollCommit::default() };
+                let commit = PollCommit {
+                    feed: &feed.name,
+                    state: Some(&next),
+                    outbox: back.as_slice(),
+                    now,
+                    ..PollCommit::default()
+                };
                 self.store.commit_poll(&commit).await?;
             }
             return Ok(Polled { next_poll_at: regular, result: Ok(news) });
@@ -385,7 +417,9 @@ impl Pipeline {
         let of_each =
             planned.iter().map(|one| one.told.iter().map(|told| (one.to.clone(), told.clone())));
         let told: Vec<(String, String)> = of_each.flatten().collect();
-        let outbox = self.address(planned);
+        let mut outbox = self.address(planned);
+        news.planned = outbox.len();
+        outbox.extend(back);
         let mut listed = outcome.listed;
 
         let next_poll_at = outcome.recheck_at.map_or(regular, |at| regular.min(at.max(now)));
@@ -435,7 +469,6 @@ impl Pipeline {
         self.lock_agenda().forget();
         news.events = Some(listed);
         self.bound_absent(feed, listed).await?;
-        news.planned = outbox.len();
         news.changes = outcome.changes;
         Ok(Polled { next_poll_at, result: Ok(news) })
     }
@@ -628,7 +661,19 @@ impl Pipeline {
             empty_since,
             ..state
         };
-        let commit = PollCommit { feed: &feed.name, state: Some(&next), now, ..Default::default() };
+        let reason = error.to_string();
+        let incident = next
+            .failing_since
+            .filter(|since| now.duration_since(*since) >= operator::FAILING)
+            .map(|since| Incident::FeedFailing { feed: &feed.name, since, error: &reason });
+        let notice = incident.and_then(|incident| self.notice("", incident, now));
+        let commit = PollCommit {
+            feed: &feed.name,
+            state: Some(&next),
+            outbox: notice.as_slice(),
+            now,
+            ..Default::default()
+        };
         self.store.commit_poll(&commit).await?;
         Ok(Polled { next_poll_at, result: Err(error) })
     }
@@ -695,17 +740,27 @@ impl Pipeline {
 
     /// Sends what is due in the outbox, each endpoint's messages in order, all endpoints at once.
     pub async fn deliver(&self, now: Timestamp) -> Result<Delivered, StoreError> {
+        let started = tokio::time::Instant::now();
         let mut total = Delivered::default();
+        let mut under_way = FuturesUnordered::new();
+        let mut at = now;
         loop {
-            let (queues, sorted_out) = self.claim(now).await?;
-            total += sorted_out;
-            if queues.is_empty() && sorted_out == Delivered::default() {
-                return Ok(total);
-            }
-            let sending = queues.into_iter().map(|queue| self.send(queue, now));
-            for done in join_all(sending).await {
+            let (claimed, ended) = beside(&mut under_way, self.claim(at)).await;
+            for done in ended {
                 total += done?;
             }
+            let (queues, sorted_out) = claimed?;
+            total += sorted_out;
+            let idle = queues.is_empty() && sorted_out == Delivered::default();
+            under_way.extend(queues.into_iter().map(|queue| self.send(queue, at)));
+            if idle {
+                match under_way.next().await {
+                    Some(done) => total += done?,
+                    None => return Ok(total),
+                }
+            }
+            // What comes of sending, such as a word to the operator, is due a moment later.
+            at = now.saturating_add(started.elapsed()).unwrap_or(now);
         }
     }
 
@@ -715,7 +770,7 @@ impl Pipeline {
     pub async fn claim(&self, now: Timestamp) -> Result<(Vec<Queue>, Delivered), StoreError> {
         let mut sorted_out = Delivered::default();
         let started = tokio::time::Instant::now();
-        let claimed = self.store.claim_due(now, LEASE, CLAIM).await?;
+        let claimed = self.store.claim_due(now, LEASE, CLAIM, CLAIM_OF_EACH).await?;
         let at = now.saturating_add(started.elapsed()).unwrap_or(now);
         for delivery in &claimed {
             let backend = self.registry.backend(&delivery.endpoint);
@@ -786,7 +841,14 @@ impl Pipeline {
     ) -> Result<(), StoreError> {
         let backend = self.registry.backend(&delivery.endpoint);
         self.metrics.settled(backend, end, now.duration_since(delivery.due_at));
-        self.store.settle(delivery, end, now).await
+        let (endpoint, id) = (delivery.endpoint.as_str(), delivery.id.as_str());
+        let incident = match end {
+            Settlement::Sent { .. } => Some(Incident::Unparked { endpoint, delivery: id }),
+            Settlement::Dead { reason } => Some(Incident::Dead { endpoint, delivery: id, reason }),
+            _ => None,
+        };
+        let notice = incident.and_then(|incident| self.notice(endpoint, incident, now));
+        self.store.settle(delivery, end, notice.as_ref(), now).await
     }
 
     /// The exact message; the same for as long as an earlier attempt may have arrived.
@@ -857,10 +919,12 @@ impl Pipeline {
                 None if first.is_some() => behind(&delivery, first.map_or(now, |(_, at)| *at)),
                 Some((until, reason)) => {
                     let anew = delivery.payload.is_none();
-                    Settlement::PutOff { until: *until, reason: reason.clone(), anew }
+                    let (until, reason) = (*until, reason.clone());
+                    Settlement::PutOff { until, reason, anew, doubtful: false }
                 }
                 None => {
-                    let attempt = self.attempt(&delivery, payload, now);
+                    let begun = now.saturating_add(started.elapsed()).unwrap_or(now);
+                    let attempt = self.attempt(&delivery, payload, begun);
                     tokio::pin!(attempt);
                     let result = tokio::select! {
                         biased;
@@ -870,12 +934,14 @@ impl Pipeline {
                             self.give_back(&mut queue).await?;
                             attempt.await
                         }
-                    };
+                    }?;
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let (end, close) = self.conclude(&delivery, result, now).await?;
                     if let Settlement::PutOff { until, reason, .. } = &end {
                         failures += 1;
                         if close || failures == PATIENCE {
+                            // What was not claimed with them must not overtake these.
+                            self.store.hold(&delivery.endpoint, *until).await?;
                             closed = Some((*until, reason.clone()));
                         }
                     } else {
@@ -908,25 +974,47 @@ impl Pipeline {
         self.store.give_back(&deliveries).await
     }
 
+    /// What the operator is told, in a channel other than the one it is about.
+    fn notice(&self, about: &str, incident: Incident<'_>, now: Timestamp) -> Option<NewDelivery> {
+        let told = about != operator::ENDPOINT && self.registry.get(operator::ENDPOINT).is_some();
+        told.then(|| operator::notice(incident, &self.config.timezone, now))
+    }
+
+    /// One attempt, unless the message turns out to have arrived before.
     async fn attempt(
         &self,
         delivery: &Delivery,
         payload: String,
         now: Timestamp,
-    ) -> Result<String, NotifyError> {
+    ) -> Result<Result<String, NotifyError>, StoreError> {
         let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
             let reason = "the configuration no longer names this receiver".to_owned();
-            return Err(NotifyError::Permanent { reason });
+            return Ok(Err(NotifyError::Permanent { reason }));
         };
         let context = context(delivery, &endpoint.address, now);
         let payload = Payload(payload);
+        let in_doubt = delivery.doubt_since.filter(|since| now.duration_since(*since) > IN_DOUBT);
+        if let Some(since) = in_doubt {
+            match endpoint.notifier.find(&payload, since).await {
+                Ok(found) => {
+                    for receipt in found {
+                        // Another message may read the same.
+                        if !self.store.is_receipt(&delivery.endpoint, &receipt.remote_id).await? {
+                            info!(id = delivery.id, to = delivery.endpoint, "had arrived before");
+                            return Ok(Ok(receipt.remote_id));
+                        }
+                    }
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
         let send = AssertUnwindSafe(endpoint.notifier.send(&payload, &context));
-        match send.catch_unwind().await {
+        Ok(match send.catch_unwind().await {
             Ok(result) => result.map(|receipt| receipt.remote_id),
             Err(_) => Err(NotifyError::Permanent {
                 reason: "beadle failed while sending; this is a bug".to_owned(),
             }),
-        }
+        })
     }
 
     /// What an attempt's result means for the delivery, and whether its endpoint asks to be left
@@ -947,9 +1035,9 @@ impl Pipeline {
             Err(error) => error,
         };
         let reason = error.to_string();
-        let uncertain = matches!(error, NotifyError::Uncertain { .. });
+        let doubtful = matches!(error, NotifyError::Uncertain { .. });
         // What cannot have arrived may say next time that it is late.
-        let anew = delivery.payload.is_none() && !uncertain;
+        let anew = delivery.payload.is_none() && !doubtful;
         let after = match error {
             NotifyError::Permanent { .. } => {
                 error!(id, to, reason, "dead");
@@ -960,11 +1048,14 @@ impl Pipeline {
                     true => Timestamp::MAX,
                     false => now.saturating_add(PARK).unwrap_or(now),
                 };
-                if self.store.park(to, &reason, until, now).await? {
+                let incident = Incident::Parked { endpoint: to, reason: &reason, for_good };
+                let notice = self.notice(to, incident, now);
+                if self.store.park(to, &reason, until, notice.as_ref(), now).await? {
                     error!(to, reason, "parked: takes no messages until someone mends it");
                 }
                 // The parking alone holds it back, so that with its end the message goes out.
-                return Ok((Settlement::PutOff { until: now, reason, anew }, true));
+                let end = Settlement::PutOff { until: now, reason, anew, doubtful };
+                return Ok((end, true));
             }
             NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
         };
@@ -974,7 +1065,7 @@ impl Pipeline {
         }
         let until = retry::next_attempt(now, delivery.attempts, after, id);
         warn!(id, to, reason, until = %format_args!("{until:.3}"), "put off");
-        Ok((Settlement::PutOff { until, reason, anew }, after.is_some()))
+        Ok((Settlement::PutOff { until, reason, anew, doubtful }, after.is_some()))
     }
 
     /// When [`Pipeline::tick`] or [`Pipeline::deliver`] has something to do next.
@@ -1443,7 +1534,7 @@ fn address(feed: &Feed) -> String {
 /// It waits for an earlier change of the same event, which is told at that time.
 fn behind(delivery: &Delivery, until: Timestamp) -> Settlement {
     let reason = "waits for an earlier message".to_owned();
-    Settlement::PutOff { until, reason, anew: delivery.payload.is_none() }
+    Settlement::PutOff { until, reason, anew: delivery.payload.is_none(), doubtful: false }
 }
 
 fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContext {

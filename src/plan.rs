@@ -124,6 +124,11 @@ pub enum Kind {
     },
     /// The first message of a watch: what is upcoming now.
     Welcome,
+    /// Of beadle itself, to whoever runs it.
+    Notice {
+        title: String,
+        text: String,
+    },
 }
 
 /// One event in a notification.

@@ -395,34 +395,54 @@ async fn a_nonce_makes_a_repeat_harmless() {
 }
 
 #[tokio::test]
-async fn an_empty_bucket_costs_no_request() {
+async fn a_used_up_limit_costs_no_request() {
     let discord = DiscordStandIn::start();
     let setup = Setup::new(&discord.url());
     let registry = setup.registry();
     let channel = &registry.get("channel/discord").unwrap().notifier;
     let webhook = &registry.get("webhook/discord").unwrap().notifier;
-    discord.script([Answer::bucket(1, 0.5), Answer::Normal]);
-    for _ in 0..2 {
+    discord.script([Answer::bucket(1, 0.3), Answer::bucket(0, 0.3), Answer::bucket(0, 60.0)]);
+    let begun = std::time::Instant::now();
+    for _ in 0..3 {
         send_to(channel.as_ref(), "", &["Talk"]).await.unwrap();
     }
+    assert!(begun.elapsed() >= Duration::from_millis(300), "a short wait is waited for");
     let outcome = send_to(channel.as_ref(), "", &["Talk"]).await;
     assert!(
-        matches!(outcome, Err(NotifyError::Retry { after: Some(wait), .. }) if wait.as_millis() <= 500),
+        matches!(outcome, Err(NotifyError::Retry { after: Some(wait), .. }) if wait.as_secs() > 50),
         "{outcome:?}"
     );
-    assert_eq!(discord.requests().len(), 2, "the third was not made");
+    assert_eq!(discord.requests().len(), 3, "the fourth was not made");
     send_to(webhook.as_ref(), "", &["Talk"]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(550)).await;
-    send_to(channel.as_ref(), "", &["Talk"]).await.unwrap();
 
-    discord.script([Answer::rate_limited(0.3, true)]);
-    assert_eq!(class(&send_to(channel.as_ref(), "", &["Talk"]).await), "retry 300");
+    let registry = setup.registry();
+    let notifier = |endpoint| registry.get(endpoint).unwrap().notifier.as_ref();
+    discord.script([Answer::rate_limited(60.0, true)]);
+    let outcome = send_to(notifier("channel/discord"), "", &["Talk"]).await;
+    assert_eq!(class(&outcome), "retry 60000");
     let made = discord.requests().len();
-    for notifier in [channel, webhook] {
-        let outcome = send_to(notifier.as_ref(), "", &["Talk"]).await;
-        assert!(matches!(outcome, Err(NotifyError::Retry { after: Some(_), .. })), "{outcome:?}");
+    let outcome = send_to(notifier("channel/discord"), "", &["Talk"]).await;
+    assert!(matches!(outcome, Err(NotifyError::Retry { after: Some(_), .. })), "{outcome:?}");
+    assert_eq!(discord.requests().len(), made, "a global limit closes all of the bot");
+    send_to(notifier("webhook/discord"), "", &["Talk"]).await.unwrap();
+}
+
+/// Each further request with a token that was refused counts towards being shut out.
+#[tokio::test]
+async fn a_token_that_was_refused_is_not_used_again() {
+    let discord = DiscordStandIn::start();
+    let setup = Setup::new(&discord.url());
+    let registry = setup.registry();
+    let notifier = registry.get("channel/discord").unwrap().notifier.as_ref();
+    discord.script([Answer::error(401, 0, "401: Unauthorized")]);
+    for _ in 0..3 {
+        assert_eq!(class(&send_to(notifier, "", &["Talk"]).await), "gone");
     }
-    assert_eq!(discord.requests().len(), made, "a global limit closes every route");
+    assert_eq!(discord.requests().len(), 1);
+    let webhook = registry.get("webhook/discord").unwrap().notifier.as_ref();
+    send_to(webhook, "", &["Talk"]).await.unwrap();
+    std::fs::write(setup.folder.path().join("token"), "CANARY.another").unwrap();
+    send_to(notifier, "", &["Talk"]).await.unwrap();
 }
 
 #[tokio::test]
@@ -449,6 +469,8 @@ async fn discord_is_checked_without_a_message() {
         (vec![Answer::Normal, Answer::Drop], "retry"),
     ] {
         discord.script(answers.clone());
+        let registry = setup.registry();
+        let channel = &registry.get("channel/discord").unwrap().notifier;
         let outcome = channel.check().await.map(|_| Receipt { remote_id: String::new() });
         assert_eq!(class(&outcome), expected, "{answers:?}");
     }

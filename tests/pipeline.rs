@@ -814,7 +814,8 @@ async fn an_answer_that_is_lost_doubles_nothing() {
 async fn a_crash_between_sending_and_noting_it_doubles_nothing() {
     let (world, pipeline) = one_waiting().await;
     let now = at("2026-03-05T09:15");
-    let claimed = pipeline.store.claim_due(now, SignedDuration::from_mins(15), 10).await.unwrap();
+    let claimed =
+        pipeline.store.claim_due(now, SignedDuration::from_mins(15), 10, 10).await.unwrap();
     let [delivery] = claimed.as_slice() else { panic!("{claimed:?}") };
     let endpoint = pipeline.registry.get(&delivery.endpoint).unwrap();
     let context = DeliveryContext {

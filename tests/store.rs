@@ -74,8 +74,10 @@ async fn a_delivery_is_kept_once_and_claimed_once() {
     let other = Store::open(folder.path(), Access::Shared).await.unwrap();
     let mut claimed = Vec::new();
     while claimed.len() < 50 {
-        let (mine, theirs) =
-            tokio::join!(store.claim_due(at(1), LEASE, 7), other.claim_due(at(1), LEASE, 7));
+        let (mine, theirs) = tokio::join!(
+            store.claim_due(at(1), LEASE, 7, 100),
+            other.claim_due(at(1), LEASE, 7, 100)
+        );
         let bite: Vec<_> = mine.unwrap().into_iter().chain(theirs.unwrap()).collect();
         assert!(!bite.is_empty());
         claimed.extend(bite.into_iter().map(|one| one.notification.source));
@@ -83,8 +85,12 @@ async fn a_delivery_is_kept_once_and_claimed_once() {
     claimed.sort();
     claimed.dedup();
     assert_eq!(claimed.len(), 50, "nothing was claimed twice");
-    assert!(store.claim_due(at(14), LEASE, 100).await.unwrap().is_empty());
-    assert_eq!(store.claim_due(at(16), LEASE, 100).await.unwrap().len(), 50, "the leases ran out");
+    assert!(store.claim_due(at(14), LEASE, 100, 100).await.unwrap().is_empty());
+    assert_eq!(
+        store.claim_due(at(16), LEASE, 100, 100).await.unwrap().len(),
+        50,
+        "the leases ran out"
+    );
 }
 
 #[tokio::test]
@@ -93,15 +99,15 @@ async fn nothing_is_claimed_for_an_endpoint_that_is_being_sent_to() {
     let store = open(folder.path()).await;
     let all = ["a1", "a2", "b1"].map(|name| delivery(name, &name[..1]));
     store.commit_due(&all, &[], at(0)).await.unwrap();
-    let first = store.claim_due(at(1), LEASE, 1).await.unwrap().remove(0);
+    let first = store.claim_due(at(1), LEASE, 1, 100).await.unwrap().remove(0);
     let names = |claimed: Vec<Delivery>| -> Vec<String> {
         claimed.into_iter().map(|one| one.notification.source).collect()
     };
-    assert_eq!(names(store.claim_due(at(1), LEASE, 10).await.unwrap()), ["b1"]);
+    assert_eq!(names(store.claim_due(at(1), LEASE, 10, 100).await.unwrap()), ["b1"]);
     assert_eq!(store.next_attempt().await.unwrap(), None);
     let end = Settlement::Sent { remote_id: String::new() };
-    store.settle(&first, &end, at(2)).await.unwrap();
-    assert_eq!(names(store.claim_due(at(2), LEASE, 10).await.unwrap()), ["a2"]);
+    store.settle(&first, &end, None, at(2)).await.unwrap();
+    assert_eq!(names(store.claim_due(at(2), LEASE, 10, 100).await.unwrap()), ["a2"]);
 }
 
 #[tokio::test]
@@ -111,7 +117,7 @@ async fn messages_are_claimed_in_the_order_they_were_planned() {
     let names: Vec<_> = (0..20).map(|n| format!("{n}")).collect();
     let all: Vec<_> = names.iter().map(|name| delivery(name, "a")).collect();
     store.commit_due(&all, &[], at(0)).await.unwrap();
-    let claimed = store.claim_due(at(1), LEASE, 100).await.unwrap();
+    let claimed = store.claim_due(at(1), LEASE, 100, 100).await.unwrap();
     let sources: Vec<_> = claimed.into_iter().map(|one| one.notification.source).collect();
     assert_eq!(sources, names);
 }
@@ -121,11 +127,14 @@ async fn an_attempt_whose_lease_was_taken_over_settles_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
-    let slow = store.claim_due(at(0), LEASE, 1).await.unwrap().remove(0);
-    let quick = store.claim_due(at(20), LEASE, 1).await.unwrap().remove(0);
+    let slow = store.claim_due(at(0), LEASE, 1, 100).await.unwrap().remove(0);
+    let quick = store.claim_due(at(20), LEASE, 1, 100).await.unwrap().remove(0);
     let sent = |id: &str| Settlement::Sent { remote_id: id.to_owned() };
-    store.settle(&quick, &sent("second"), at(21)).await.unwrap();
-    store.settle(&slow, &Settlement::Dead { reason: "late".to_owned() }, at(22)).await.unwrap();
+    store.settle(&quick, &sent("second"), None, at(21)).await.unwrap();
+    store
+        .settle(&slow, &Settlement::Dead { reason: "late".to_owned() }, None, at(22))
+        .await
+        .unwrap();
     let rows = store.deliveries(Some(DeliveryState::Sent), 10).await.unwrap();
     assert_eq!(rows[0].remote_id.as_deref(), Some("second"));
     assert_eq!(rows[0].last_error, None);
@@ -136,12 +145,12 @@ async fn a_restart_makes_leases_run_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
-    store.claim_due(at(0), LEASE, 1).await.unwrap();
+    store.claim_due(at(0), LEASE, 1, 100).await.unwrap();
     drop(store);
     let store = open(folder.path()).await;
-    assert!(store.claim_due(at(1), LEASE, 1).await.unwrap().is_empty());
+    assert!(store.claim_due(at(1), LEASE, 1, 100).await.unwrap().is_empty());
     assert_eq!(store.recover(at(1)).await.unwrap(), 1);
-    let again = store.claim_due(at(1), LEASE, 1).await.unwrap();
+    let again = store.claim_due(at(1), LEASE, 1, 100).await.unwrap();
     assert_eq!(again[0].attempts, 2);
 }
 
@@ -154,7 +163,7 @@ async fn the_message_of_the_first_attempt_is_that_of_all() {
     for payload in ["first", "second"] {
         store.freeze(&[(one.id.clone(), payload.to_owned())]).await.unwrap();
     }
-    let claimed = store.claim_due(at(0), LEASE, 1).await.unwrap();
+    let claimed = store.claim_due(at(0), LEASE, 1, 100).await.unwrap();
     assert_eq!(claimed[0].payload.as_deref(), Some("first"));
 }
 
@@ -164,10 +173,10 @@ async fn a_parked_endpoint_is_passed_over() {
     let store = open(folder.path()).await;
     let rows = [delivery("one", "a"), delivery("one", "b")];
     store.commit_due(&rows, &[], at(0)).await.unwrap();
-    assert!(store.park("a", "403", at(60), at(0)).await.unwrap(), "newly");
-    assert!(!store.park("a", "403", at(60), at(1)).await.unwrap(), "known");
+    assert!(store.park("a", "403", at(60), None, at(0)).await.unwrap(), "newly");
+    assert!(!store.park("a", "403", at(60), None, at(1)).await.unwrap(), "known");
     let endpoints = async |minute| {
-        let claimed = store.claim_due(at(minute), LEASE, 10).await.unwrap();
+        let claimed = store.claim_due(at(minute), LEASE, 10, 100).await.unwrap();
         claimed.into_iter().map(|one| one.endpoint).collect::<Vec<_>>()
     };
     assert_eq!(endpoints(1).await, ["b"]);
@@ -181,17 +190,17 @@ async fn the_operator_revives_and_drops() {
     let store = open(folder.path()).await;
     let rows = [delivery("one", "a"), delivery("two", "a"), delivery("three", "b")];
     store.commit_due(&rows, &[], at(0)).await.unwrap();
-    for one in store.claim_due(at(0), LEASE, 2).await.unwrap() {
+    for one in store.claim_due(at(0), LEASE, 2, 100).await.unwrap() {
         let reason = "400".to_owned();
-        store.settle(&one, &Settlement::Dead { reason }, at(1)).await.unwrap();
+        store.settle(&one, &Settlement::Dead { reason }, None, at(1)).await.unwrap();
     }
-    store.park("a", "403", at(60), at(1)).await.unwrap();
+    store.park("a", "403", at(60), None, at(1)).await.unwrap();
     let revived = store.intervene("", Happening::Revived, at(2)).await.unwrap();
     assert_eq!(revived.len(), 2, "all that are dead, and no other");
     assert_eq!(store.parked().await.unwrap(), [], "and their endpoint is tried");
     let dropped = store.intervene(&rows[2].id[..8], Happening::Dropped, at(2)).await.unwrap();
     assert_eq!(dropped[0].notification.source, "three");
-    let claimed = store.claim_due(at(2), LEASE, 10).await.unwrap();
+    let claimed = store.claim_due(at(2), LEASE, 10, 100).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.attempts).collect::<Vec<_>>(), [1, 1]);
     let again = store.intervene(&rows[2].id, Happening::Dropped, at(3)).await.unwrap();
     assert!(again.is_empty(), "what is settled cannot be dropped");
@@ -202,13 +211,13 @@ async fn what_was_settled_long_ago_is_tidied_away() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     store.commit_due(&[delivery("one", "a"), delivery("two", "a")], &[], at(0)).await.unwrap();
-    let claimed = store.claim_due(at(0), LEASE, 2).await.unwrap();
+    let claimed = store.claim_due(at(0), LEASE, 2, 100).await.unwrap();
     let ends = [
         Settlement::Sent { remote_id: "1".to_owned() },
         Settlement::Dead { reason: "400".to_owned() },
     ];
     for (one, end) in claimed.iter().zip(&ends) {
-        store.settle(one, end, at(0)).await.unwrap();
+        store.settle(one, end, None, at(0)).await.unwrap();
     }
     let days = |days: i64| at(days * 24 * 60);
     assert_eq!(store.tidy(days(399)).await.unwrap(), 0);
@@ -248,4 +257,77 @@ async fn one_process_holds_the_state_and_others_may_look() {
     drop(store);
     assert!(!Store::in_use(folder.path()));
     open(folder.path()).await;
+}
+
+#[tokio::test]
+async fn each_endpoint_gives_one_before_any_gives_two() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut rows: Vec<_> = (0..50).map(|n| delivery(&format!("busy {n}"), "busy")).collect();
+    rows.extend([delivery("one", "quiet"), delivery("two", "calm")]);
+    store.commit_due(&rows, &[], at(0)).await.unwrap();
+    let claimed = store.claim_due(at(1), LEASE, 4, 3).await.unwrap();
+    let of = |endpoint| claimed.iter().filter(|one| one.endpoint == endpoint).count();
+    assert_eq!((of("busy"), of("quiet"), of("calm")), (2, 1, 1));
+    assert!(store.claim_due(at(1), LEASE, 4, 3).await.unwrap().is_empty(), "all are busy now");
+}
+
+#[tokio::test]
+async fn what_is_held_is_not_overtaken_and_other_endpoints_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let rows = [delivery("1", "a"), delivery("2", "a"), delivery("3", "b")];
+    store.commit_due(&rows, &[], at(0)).await.unwrap();
+    store.hold("a", at(5)).await.unwrap();
+    let names = |claimed: Vec<Delivery>| -> Vec<String> {
+        claimed.into_iter().map(|one| one.endpoint).collect()
+    };
+    assert_eq!(names(store.claim_due(at(4), LEASE, 9, 9).await.unwrap()), ["b"]);
+    assert_eq!(store.next_attempt().await.unwrap(), Some(at(5)));
+    assert_eq!(names(store.claim_due(at(5), LEASE, 9, 9).await.unwrap()), ["a", "a"]);
+}
+
+/// An attempt that surely did not arrive leaves no doubt, and takes none away.
+#[tokio::test]
+async fn doubt_lasts_from_the_first_attempt_that_may_have_arrived() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
+    let mut doubts = Vec::new();
+    for (minute, doubtful) in [(0, false), (10, true), (20, true), (30, false), (40, false)] {
+        let claimed = store.claim_due(at(minute), LEASE, 1, 1).await.unwrap().remove(0);
+        doubts.push(claimed.doubt_since);
+        let reason = "503".to_owned();
+        let end = Settlement::PutOff { until: at(minute), reason, anew: false, doubtful };
+        store.settle(&claimed, &end, None, at(minute)).await.unwrap();
+    }
+    let since = Some(at(10));
+    assert_eq!(doubts, [None, None, since, since, since]);
+}
+
+#[tokio::test]
+async fn a_notice_is_kept_with_what_it_is_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    store.commit_due(&[delivery("one", "a"), delivery("two", "b")], &[], at(0)).await.unwrap();
+    let claimed = store.claim_due(at(0), LEASE, 9, 9).await.unwrap();
+    let back = delivery("back", "admin");
+    let sent = Settlement::Sent { remote_id: String::new() };
+    store.settle(&claimed[0], &sent, Some(&back), at(1)).await.unwrap();
+    assert_eq!(
+        store.deliveries(Some(DeliveryState::Pending), 9).await.unwrap().len(),
+        0,
+        "it was not parked"
+    );
+    let parked = delivery("parked", "admin");
+    for _ in 0..2 {
+        store.park("b", "403", at(60), Some(&parked), at(1)).await.unwrap();
+    }
+    assert_eq!(store.deliveries(Some(DeliveryState::Pending), 9).await.unwrap().len(), 1);
+    store.settle(&claimed[1], &sent, Some(&back), at(2)).await.unwrap();
+    assert_eq!(
+        store.deliveries(Some(DeliveryState::Pending), 9).await.unwrap().len(),
+        2,
+        "it was parked"
+    );
 }

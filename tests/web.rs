@@ -185,9 +185,13 @@ async fn parked_receivers_are_counted() {
     let world = World::new();
     let pipeline = world.open("2026-03-05T09:00").await;
     let now = at("2026-03-05T09:00");
-    pipeline.store.park("channel/discord", "no such channel", now, now).await.unwrap();
+    pipeline.store.park("channel/discord", "no such channel", now, None, now).await.unwrap();
     // Of a receiver that is no longer configured.
-    pipeline.store.park("gone/email/ann@example.edu", "no such user", now, now).await.unwrap();
+    pipeline
+        .store
+        .park("gone/email/ann@example.edu", "no such user", now, None, now)
+        .await
+        .unwrap();
     let serving = serving(pipeline, HOUR, Router::new()).await;
     let (_, page) = get(serving.address, "/metrics").await;
     let parked: Vec<&str> =

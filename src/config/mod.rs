@@ -284,6 +284,8 @@ pub struct Discord {
     pub api_url: url::Url,
     /// Default: asked of the API.
     pub gateway_url: Option<url::Url>,
+    /// Where the operator is told of what needs mending; see [`crate::operator`].
+    pub admin_channel: Option<u64>,
 }
 
 /// `[email]`: what all email receivers share.

@@ -108,6 +108,16 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
     });
     let receiver_tables = r.named_tables(&mut file, "receiver");
 
+    for (_, table) in receiver_tables.iter().filter(|(name, _)| *name == "admin") {
+        if discord.admin_channel.is_some() {
+            r.error(
+                table.span.clone(),
+                "`admin` is the name of what is sent to `discord.admin_channel`",
+                "give the receiver another name",
+            );
+        }
+    }
+
     let mut names = Names {
         feeds: feed_tables.iter().map(|(name, _)| *name).collect(),
         receivers: receiver_tables.iter().map(|(name, _)| *name).collect(),
@@ -358,13 +368,22 @@ fn digest<'a>(
 fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord {
     let default = || Url::parse("https://discord.com").expect("a constant URL");
     let Some(mut table) = table else {
-        return Discord { token: None, api_url: default(), gateway_url: None };
+        return Discord { token: None, api_url: default(), gateway_url: None, admin_channel: None };
     };
     let token = r.secret(&mut table, "token");
     let api_url = r.parsed(&mut table, "api_url", values::http_url);
     let gateway_url = r.parsed(&mut table, "gateway_url", values::websocket_url);
+    let admin_channel = r.digits(&mut table, "admin_channel");
+    let admin_channel = admin_channel.and_then(|digits| r.understood(digits, values::channel));
+    if table.has("admin_channel") && !table.has("token") {
+        r.error(
+            table.key_span("admin_channel"),
+            "a channel needs the token of a bot",
+            "add token = { env = \"DISCORD_TOKEN\" }",
+        );
+    }
     r.finish(table);
-    Discord { token, api_url: api_url.unwrap_or_else(default), gateway_url }
+    Discord { token, api_url: api_url.unwrap_or_else(default), gateway_url, admin_channel }
 }
 
 /// `[email]`

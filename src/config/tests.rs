@@ -140,8 +140,10 @@ fn every_key_is_read() {
         send_empty = true
         to = ["r"]
         [discord]
+        token = { file = "token" }
         api_url = "http://127.0.0.1:8080"
         gateway_url = "ws://127.0.0.1:8081"
+        admin_channel = "99"
         [email]
         from = "a@example.edu"
         reply_to = "B <b@example.edu>"
@@ -177,6 +179,7 @@ fn every_key_is_read() {
     assert_eq!(digest.every.days, [false, true, false, false, true, false, false]);
     assert_eq!((digest.ahead_days, digest.send_empty), (14, true));
     assert_eq!(config.discord.api_url.as_str(), "http://127.0.0.1:8080/");
+    assert_eq!(config.discord.admin_channel, Some(99));
     let server = config.email.as_ref().unwrap().server.as_ref().unwrap();
     assert_eq!((server.port, server.tls), (25, Tls::None));
     let receiver = &config.receivers["r"];
@@ -841,6 +844,29 @@ error: config.toml:8:38: "list" is not a mail address
 }
 
 #[test]
+fn errors_of_the_operators_channel() {
+    assert_snapshot!(added(r#"[discord]
+admin_channel = "99""#), @r##"
+error: config.toml:5:1: a channel needs the token of a bot
+  |
+5 | admin_channel = "99"
+  | ^^^^^^^^^^^^^
+  hint: add token = { env = "DISCORD_TOKEN" }
+"##);
+    assert_snapshot!(added(r#"[discord]
+token = { file = "token" }
+admin_channel = "99"
+[receiver.admin]
+terminal = true"#), @r##"
+error: config.toml:7:11: `admin` is the name of what is sent to `discord.admin_channel`
+  |
+7 | [receiver.admin]
+  |           ^^^^^
+  hint: give the receiver another name
+"##);
+}
+
+#[test]
 fn errors_of_values_of_mail_and_discord() {
     assert_snapshot!(added(r#"[email]
 from = "a@b.edu"
@@ -1032,7 +1058,7 @@ error: config.toml:4:13: unknown key `é`
   |
 4 | discord = { "é" = *** }
   |             ^^^
-  hint: known in `discord`: `api_url`, `gateway_url`, `token`
+  hint: known in `discord`: `admin_channel`, `api_url`, `gateway_url`, `token`
 "##);
 }
 

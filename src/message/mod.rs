@@ -37,6 +37,7 @@ const MAX_TITLE: usize = 240;
 const MAX_PLACE: usize = 240;
 const MAX_NAMES: usize = 200;
 const MAX_ABSTRACT: usize = 600;
+const MAX_NOTICE: usize = 1500;
 
 /// A notification in words, with nothing in it that belongs to one medium. All text is clean
 /// (see [`words::line`]), but not escaped.
@@ -274,6 +275,7 @@ impl Composer<'_> {
         let why = match kind {
             Kind::Digest { .. } if feeds.is_empty() => format!("of the digest {what}"),
             Kind::Digest { .. } => format!("the digest {what} covers {feeds}"),
+            Kind::Notice { .. } => "whoever runs beadle has it write here".to_owned(),
             _ if feeds.is_empty() => format!("of the watch {what}"),
             _ => format!("the watch {what} follows {feeds}"),
         };
@@ -312,6 +314,11 @@ impl Composer<'_> {
                     .to_owned(),
                 );
                 view.body = Body::Many(self.by_day(None));
+            }
+            (Kind::Notice { title, text }, _) => {
+                let line = |text, max| words::cut(&words::line(text), max, words::utf16);
+                view.heading = line(title, MAX_TITLE);
+                view.intro = Some(line(text, MAX_NOTICE));
             }
         }
         if view.subject.is_empty() {

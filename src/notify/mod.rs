@@ -118,6 +118,16 @@ pub trait Notifier: Send + Sync {
         delivery: &'a DeliveryContext,
     ) -> BoxFuture<'a, Result<Receipt, NotifyError>>;
 
+    /// Looks for a message that was sent before and may have arrived: those there that say the same
+    /// and came after `since`. None where the other side shows nobody what it has.
+    fn find<'a>(
+        &'a self,
+        _payload: &'a Payload,
+        _since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
     /// Whether messages would arrive, found out without sending one. The text is for people:
     /// `channel #seminars of Example University`.
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>>;

@@ -287,6 +287,9 @@ pub struct Delivery {
     pub remote_id: Option<String>,
     pub last_error: Option<String>,
     pub settled_at: Option<Timestamp>,
+    /// Since when it may have arrived without beadle knowing: the time of the first attempt of
+    /// which this holds, not counting the present one.
+    pub doubt_since: Option<Timestamp>,
 }
 
 /// How an attempt ended.
@@ -300,6 +303,8 @@ pub enum Settlement {
         reason: String,
         /// Nothing of it can have arrived: it is written anew for the next attempt.
         anew: bool,
+        /// It may have arrived nevertheless.
+        doubtful: bool,
     },
     Dead {
         reason: String,
@@ -601,31 +606,43 @@ impl Store {
         rows.iter().map(|row| Ok(row.try_get("name")?)).collect()
     }
 
-    /// Leases deliveries that are due, oldest first, and not to an endpoint that is parked or that
-    /// something is being sent to. A lease that ran out counts as due.
+    /// Leases deliveries that are due, and not to an endpoint that is parked or that something is
+    /// being sent to. A lease that ran out counts as due.
+    ///
+    /// Each endpoint gives its oldest, then each its second, and so on, at most `of_each`; so what
+    /// waits for one endpoint leaves room for all the others.
     pub async fn claim_due(
         &self,
         now: Timestamp,
         lease: SignedDuration,
         limit: u32,
+        of_each: u32,
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(
-            "UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1 \
-             WHERE id IN (SELECT id FROM outbox \
+            "UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1, \
+                 doubt_since = COALESCE(doubt_since, $1) \
+             WHERE id IN (SELECT id FROM (SELECT id, due_at, position, ROW_NUMBER() OVER \
+                 (PARTITION BY endpoint ORDER BY due_at, position, id) AS turn FROM outbox \
                  WHERE (state = 'pending' AND attempt_at <= $1 OR state = 'leased' AND lease_until <= $1) \
                  AND endpoint NOT IN (SELECT endpoint FROM parked WHERE retry_at > $1) \
                  AND endpoint NOT IN \
-                     (SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until > $1) \
-                 ORDER BY due_at, position, id LIMIT $3) \
+                     (SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until > $1)) AS due \
+                 WHERE turn <= $4 ORDER BY turn, due_at, position, id LIMIT $3) \
              RETURNING *",
         )
         .bind(now.as_millisecond())
         .bind(now.as_millisecond().saturating_add(millis(lease)))
         .bind(i64::from(limit))
+        .bind(i64::from(of_each))
         .fetch_all(&mut *connection)
         .await?;
         let mut due = rows.iter().map(delivery).collect::<Result<Vec<_>>>()?;
+        for one in &mut due {
+            // The present attempt, which the statement has written into the row.
+            let is_earlier = |since: &Timestamp| since.as_millisecond() < now.as_millisecond();
+            one.doubt_since = one.doubt_since.filter(is_earlier);
+        }
         due.sort_by(|a, b| (a.due_at, a.position, &a.id).cmp(&(b.due_at, b.position, &b.id)));
         Ok(due)
     }
@@ -645,10 +662,13 @@ impl Store {
     }
 
     /// Records how an attempt ended. An endpoint that took a message is no longer parked.
+    ///
+    /// `notice` is told with it: of a message that was sent, only where its endpoint was parked.
     pub async fn settle(
         &self,
         delivery: &Delivery,
         end: &Settlement,
+        notice: Option<&NewDelivery>,
         now: Timestamp,
     ) -> Result<()> {
         let (happening, remote_id, error, attempt_at) = match end {
@@ -662,16 +682,20 @@ impl Store {
             Settlement::Superseded => (Happening::Overtaken, None, None, None),
             Settlement::Expired => (Happening::TooLate, None, None, None),
         };
+        // What surely did not arrive leaves the doubt that there was before.
+        let certain =
+            matches!(end, Settlement::PutOff { doubtful: false, .. } | Settlement::Dead { .. });
         let Some(state) = delivery.state.after(happening) else {
             return Err(StoreError::Corrupt(format!("a {} delivery is settled", delivery.state)));
         };
         let mut connection = self.connection.lock().await;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query(
+        let settled = sqlx::query(
             "UPDATE outbox SET state = $2, remote_id = COALESCE($3, remote_id), \
              last_error = COALESCE($4, last_error), attempt_at = COALESCE($5, attempt_at), \
              settled_at = $6, lease_until = NULL, \
-             payload = CASE WHEN $8 = 1 THEN NULL ELSE payload END \
+             payload = CASE WHEN $8 = 1 THEN NULL ELSE payload END, \
+             doubt_since = CASE WHEN $9 = 1 THEN $10 ELSE doubt_since END \
              WHERE id = $1 AND state = 'leased' AND attempts = $7",
         )
         .bind(delivery.id.as_str())
@@ -683,38 +707,82 @@ impl Store {
         // Fences off an attempt whose lease another one has taken over.
         .bind(i64::from(delivery.attempts))
         .bind(i64::from(matches!(end, Settlement::PutOff { anew: true, .. })))
+        .bind(i64::from(certain))
+        .bind(delivery.doubt_since.map(Timestamp::as_millisecond))
         .execute(&mut *tx)
         .await?;
+        let mut tell = settled.rows_affected() > 0;
         if state == DeliveryState::Sent {
-            sqlx::query("DELETE FROM parked WHERE endpoint = $1")
+            let unparked = sqlx::query("DELETE FROM parked WHERE endpoint = $1")
                 .bind(delivery.endpoint.as_str())
                 .execute(&mut *tx)
                 .await?;
+            tell = unparked.rows_affected() > 0;
+        }
+        if let Some(notice) = notice.filter(|_| tell) {
+            insert_deliveries(&mut tx, std::slice::from_ref(notice), now).await?;
         }
         Ok(tx.commit().await?)
     }
 
-    /// No message goes to the endpoint before `retry_at`. True if it was not parked already.
+    /// What waits for the endpoint waits until then.
+    pub async fn hold(&self, endpoint: &str, until: Timestamp) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        sqlx::query(
+            "UPDATE outbox SET attempt_at = $2 \
+             WHERE endpoint = $1 AND state = 'pending' AND attempt_at < $2",
+        )
+        .bind(endpoint)
+        .bind(until.as_millisecond())
+        .execute(&mut *connection)
+        .await?;
+        Ok(())
+    }
+
+    /// No message goes to the endpoint before `retry_at`. True if it was not parked already; only
+    /// then `notice` is told.
     pub async fn park(
         &self,
         endpoint: &str,
         reason: &str,
         retry_at: Timestamp,
+        notice: Option<&NewDelivery>,
         now: Timestamp,
     ) -> Result<bool> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query(
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query("SELECT since FROM parked WHERE endpoint = $1")
+            .bind(endpoint)
+            .fetch_optional(&mut *tx)
+            .await?;
+        sqlx::query(
             "INSERT INTO parked (endpoint, since, retry_at, reason) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (endpoint) DO UPDATE SET retry_at = excluded.retry_at, \
-             reason = excluded.reason RETURNING since",
+             reason = excluded.reason",
         )
         .bind(endpoint)
         .bind(now.as_millisecond())
         .bind(retry_at.as_millisecond())
         .bind(reason)
-        .fetch_one(&mut *connection)
+        .execute(&mut *tx)
         .await?;
-        Ok(row.try_get::<i64, _>("since")? == now.as_millisecond())
+        let newly = row.is_none();
+        if let Some(notice) = notice.filter(|_| newly) {
+            insert_deliveries(&mut tx, std::slice::from_ref(notice), now).await?;
+        }
+        tx.commit().await?;
+        Ok(newly)
+    }
+
+    /// Whether a message of this name is known to have been sent to the endpoint.
+    pub async fn is_receipt(&self, endpoint: &str, remote_id: &str) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT 1 FROM outbox WHERE endpoint = $1 AND remote_id = $2")
+            .bind(endpoint)
+            .bind(remote_id)
+            .fetch_optional(&mut *connection)
+            .await?;
+        Ok(row.is_some())
     }
 
     pub async fn parked(&self) -> Result<Vec<Parked>> {
@@ -734,9 +802,14 @@ impl Store {
             .collect()
     }
 
-    /// The leases of a process that is no more run out now. Gives how many there were.
+    /// The leases of a process that is no more run out now; gives how many there were. What is
+    /// parked is tried again: whoever mends something starts beadle anew.
     pub async fn recover(&self, now: Timestamp) -> Result<u64> {
         let mut connection = self.connection.lock().await;
+        sqlx::query("UPDATE parked SET retry_at = $1 WHERE retry_at > $1")
+            .bind(now.as_millisecond())
+            .execute(&mut *connection)
+            .await?;
         let result = sqlx::query("UPDATE outbox SET lease_until = $1 WHERE state = 'leased'")
             .bind(now.as_millisecond())
             .execute(&mut *connection)
@@ -1165,6 +1238,7 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         remote_id: row.try_get("remote_id")?,
         last_error: row.try_get("last_error")?,
         settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(instant).transpose()?,
+        doubt_since: row.try_get::<Option<i64>, _>("doubt_since")?.map(instant).transpose()?,
     })
 }
 

@@ -26,7 +26,7 @@ impl Store {
             };
             sqlx::query(
                 "UPDATE outbox SET state = $2, attempts = attempts - 1, lease_until = NULL, \
-                     payload = $5 \
+                     payload = $5, doubt_since = $6 \
                  WHERE id = $1 AND state = $3 AND attempts = $4",
             )
             .bind(delivery.id.as_str())
@@ -35,6 +35,7 @@ impl Store {
             .bind(i64::from(delivery.attempts))
             // What was rendered for this attempt is rendered anew for the next.
             .bind(delivery.payload.as_deref())
+            .bind(delivery.doubt_since.map(Timestamp::as_millisecond))
             .execute(&mut *tx)
             .await?;
         }

@@ -356,6 +356,7 @@ impl Oracle {
                 }
             }
             Kind::Welcome => Err("a welcome that nobody asked for".to_owned()),
+            Kind::Notice { .. } => Err("a notice to nobody".to_owned()),
         }
     }
 

@@ -308,6 +308,17 @@ impl State {
                     (204, Value::Null)
                 }
             }
+            ("GET", ["channels", id, "messages"]) => {
+                let target = format!("channels/{id}");
+                let there = self.messages.iter().rev().map(|(message, _)| message);
+                let there = there.filter(|message| message.target == target).map(|message| {
+                    let mut body = message.body.clone();
+                    body["id"] = json!(message.id);
+                    body["author"] = json!({ "id": "1" });
+                    body
+                });
+                (200, there.take(100).collect())
+            }
             ("GET", ["users", "@me"]) => (200, json!({ "id": "1", "username": "beadle" })),
             ("GET", ["channels", id]) => {
                 let general = json!({ "id": id, "name": "general", "type": 0 });

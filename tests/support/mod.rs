@@ -13,4 +13,5 @@ pub mod feed;
 pub mod gate;
 pub mod openapi;
 pub mod smtp;
+pub mod wire;
 pub mod world;

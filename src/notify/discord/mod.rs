@@ -4,11 +4,17 @@
 //! what became of each request: accepted, refused, to be repeated at a time the server names, or
 //! unknown. `outcome` holds that table.
 
+mod check;
 mod http;
+mod limits;
 mod outcome;
+mod permissions;
+mod readback;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use jiff::Timestamp;
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use serde_json::Value;
@@ -21,29 +27,50 @@ use super::{
 use crate::config::secret::SecretSource;
 use crate::config::{Config, DiscordTarget};
 use crate::message::discord::{Target, render};
+use crate::operator;
 use crate::plan::Notification;
+pub use check::invitation;
+use http::Call;
 pub use http::{Answer, Bot, Http};
-use http::{Call, authorization};
 
 /// The API version spoken; it is part of every path.
 const API: &str = "/api/v10";
+
+/// How long a message waits for its turn: as long as its nonce surely is remembered, should this not
+/// be the first attempt. In that time the limit of everything lets some thousands through, of which
+/// none need go back into the outbox.
+const QUEUE: Duration = Duration::from_secs(2 * 60);
 
 /// Where `[discord] api_url` points when nobody says otherwise.
 const DEFAULT_HOST: &str = "discord.com";
 
 pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, SetupError> {
     let mut endpoints = Vec::new();
+    let bot = Bot::new(&config.discord, http);
+    if let (Some(channel), Some(bot)) = (config.discord.admin_channel, &bot) {
+        endpoints.push(Endpoint {
+            id: operator::ENDPOINT.to_owned(),
+            receiver: String::new(),
+            address: String::new(),
+            notifier: Arc::new(Discord {
+                http: http.clone(),
+                api_url: config.discord.api_url.clone(),
+                sender: Sender::Bot { channel, bot: bot.clone() },
+                show_passcodes: false,
+            }),
+        });
+    }
     for receiver in config.receivers.values() {
         let Some(target) = &receiver.discord else { continue };
         let sender = match target {
             DiscordTarget::Channel { id } => {
-                let Some(token) = config.discord.token.clone() else {
+                let Some(bot) = bot.clone() else {
                     return Err(SetupError(format!(
                         "receiver {} names a Discord channel, but [discord] has no token",
                         receiver.name
                     )));
                 };
-                Sender::Bot { channel: *id, token }
+                Sender::Bot { channel: *id, bot }
             }
             DiscordTarget::Webhook { url } => Sender::Webhook { url: url.clone() },
         };
@@ -73,7 +100,7 @@ struct Discord {
 
 #[derive(Debug)]
 enum Sender {
-    Bot { channel: u64, token: SecretSource },
+    Bot { channel: u64, bot: Bot },
     Webhook { url: SecretSource },
 }
 
@@ -91,12 +118,11 @@ impl Discord {
     /// is [`NotifyError::ReceiverGone`]: no message will be accepted until someone mends it.
     fn access(&self) -> Result<Access, NotifyError> {
         match &self.sender {
-            Sender::Bot { channel, token } => {
-                let (token, authorization) = authorization(token)?;
+            Sender::Bot { channel, bot } => {
+                let (token, authorization) = bot.authorization()?;
                 Ok(Access {
                     api: format!("{}{API}", self.api_url.as_str().trim_end_matches('/')),
                     resource: format!("/channels/{channel}"),
-                    route: format!("/channels/{channel}"),
                     authorization: Some(authorization),
                     secret: token,
                 })
@@ -141,7 +167,6 @@ impl Discord {
         Some(Access {
             api: format!("{base}{API}"),
             resource: format!("/webhooks/{id}/{token}"),
-            route: format!("/webhooks/{id}"),
             authorization: None,
             secret: token.to_owned(),
         })
@@ -161,43 +186,16 @@ impl Discord {
     }
 
     async fn look(&self) -> Result<String, NotifyError> {
-        let access = self.access()?;
-        let by = self.sender.target();
-        match self.sender {
-            Sender::Bot { channel, .. } => {
-                let me =
-                    Call { path: "/users/@me".to_owned(), ..access.call(Method::GET, "", None) };
-                outcome::of_question(&self.http.call(me).await?, by)?;
-                let answer = self.http.call(access.call(Method::GET, "", None)).await?;
-                let found = outcome::of_question(&answer, by)?;
-                describe_channel(channel, found)
-            }
+        match &self.sender {
+            Sender::Bot { channel, bot } => check::channel(bot, *channel).await,
             Sender::Webhook { .. } => {
+                let access = self.access()?;
                 let answer = self.http.call(access.call(Method::GET, "", None)).await?;
-                let found = outcome::of_question(&answer, by)?;
+                let found = outcome::of_question(&answer, Target::Webhook)?;
                 Ok(format!("webhook {}", text(found, "name").unwrap_or_default()))
             }
         }
     }
-}
-
-/// Channel types into which a message cannot be posted as it is: category, forum, media.
-/// <https://docs.discord.com/developers/resources/channel#channel-object-channel-types>
-const WITHOUT_MESSAGES: [u64; 3] = [4, 15, 16];
-
-fn describe_channel(id: u64, found: &Value) -> Result<String, NotifyError> {
-    let name = match text(found, "name") {
-        Some(name) => format!("#{name}"),
-        None => id.to_string(),
-    };
-    let kind = found.get("type").and_then(Value::as_u64);
-    if kind.is_some_and(|kind| WITHOUT_MESSAGES.contains(&kind)) {
-        return Err(gone(format!(
-            "{name} is a category or a forum, which takes no messages: name a text channel or a \
-             thread"
-        )));
-    }
-    Ok(format!("channel {name}"))
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
@@ -214,8 +212,6 @@ struct Access {
     api: String,
     /// The channel or the webhook.
     resource: String,
-    /// The resource as rate limits know it: without a token.
-    route: String,
     authorization: Option<HeaderValue>,
     secret: String,
 }
@@ -223,13 +219,13 @@ struct Access {
 impl Access {
     fn call<'a>(&'a self, method: Method, path: &str, body: Option<&'a str>) -> Call<'a> {
         Call {
-            route: format!("{method} {}", self.route),
             method,
             api: &self.api,
             path: format!("{}{path}", self.resource),
             authorization: self.authorization.as_ref(),
             secret: &self.secret,
             body,
+            patience: QUEUE,
         }
     }
 }
@@ -248,14 +244,28 @@ impl Notifier for Discord {
         Box::pin(self.post(payload))
     }
 
+    fn find<'a>(
+        &'a self,
+        payload: &'a Payload,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
+        Box::pin(async move {
+            let Sender::Bot { channel, bot } = &self.sender else { return Ok(Vec::new()) };
+            let body = serde_json::from_str(&payload.0).unwrap_or_default();
+            readback::find(bot, *channel, &body, since).await.map_err(certain)
+        })
+    }
+
     /// A read that fails is never uncertain: nothing was to arrive.
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {
-        Box::pin(async {
-            self.look().await.map_err(|error| match error {
-                NotifyError::Uncertain { after, reason } => NotifyError::Retry { after, reason },
-                other => other,
-            })
-        })
+        Box::pin(async { self.look().await.map_err(certain) })
+    }
+}
+
+fn certain(error: NotifyError) -> NotifyError {
+    match error {
+        NotifyError::Uncertain { after, reason } => NotifyError::Retry { after, reason },
+        other => other,
     }
 }
 
@@ -277,11 +287,10 @@ mod tests {
         let of = |api: &str, address: &str| {
             webhook(api)
                 .webhook_access(address)
-                .map(|access| format!("{} {} {}", access.api, access.resource, access.route))
+                .map(|access| format!("{} {}", access.api, access.resource))
         };
         let discord = "https://discord.com/";
-        let expected =
-            |host: &str| Some(format!("{host}/api/v10 /webhooks/17/tok-en_9 /webhooks/17"));
+        let expected = |host: &str| Some(format!("{host}/api/v10 /webhooks/17/tok-en_9"));
         let table = [
             (
                 discord,

@@ -10,17 +10,20 @@ use crate::notify::{NotifyError, Receipt, one_line};
 
 /// The outcome of creating a message.
 pub(super) fn of_message(answer: &Answer, by: Target) -> Result<Receipt, NotifyError> {
-    let posted = |id: Option<&Value>| {
-        Ok(Receipt { remote_id: id.and_then(Value::as_str).unwrap_or_default().to_owned() })
-    };
     match (answer.status, answer.code()) {
         // Posted, whatever the body looks like.
-        (200..=299, _) => posted(answer.json.get("id")),
+        (200..=299, _) => Ok(receipt(&answer.json)),
         // The nonce was recognised, and the message it belongs to has been deleted since: it did
         // arrive. https://github.com/discord/discord-api-docs/pull/6647
-        (_, Some(10008)) => posted(None),
+        (_, Some(10008)) => Ok(receipt(&Value::Null)),
         _ => Err(refusal(answer, by)),
     }
+}
+
+/// Of a message as Discord shows it.
+pub(super) fn receipt(message: &Value) -> Receipt {
+    let id = message.get("id").and_then(Value::as_str).unwrap_or_default();
+    Receipt { remote_id: id.to_owned() }
 }
 
 /// The outcome of reading something.

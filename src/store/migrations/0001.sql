@@ -82,9 +82,12 @@ CREATE TABLE outbox (
     payload      TEXT,
     remote_id    TEXT,
     last_error   TEXT,
-    settled_at   BIGINT
+    settled_at   BIGINT,
+    -- When it was first sent without an answer that says whether it arrived.
+    doubt_since  BIGINT
 );
-CREATE INDEX outbox_due ON outbox (state, attempt_at);
+-- Everything that claiming wants to know of the rows that it does not take.
+CREATE INDEX outbox_due ON outbox (state, attempt_at, lease_until, endpoint, due_at, position, id);
 
 -- What receivers were told lately of which feed's events, so that they do not hear the same of the
 -- same event in another feed.

@@ -1,0 +1,387 @@
+//! What becomes of mistakes in Discord: who is told, what is found again, what `check` sees.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use beadle::commands;
+use beadle::notify::discord::Http;
+use beadle::notify::{self, Registry};
+use beadle::pipeline::Pipeline;
+use beadle::plan::{Kind, Notification};
+use beadle::store::{DeliveryState, NewDelivery, delivery_id};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use support::discord::Answer;
+use support::wire::{Reply, Wire};
+use support::world::{World, at, calendar, deliver, event, poll, round, rows};
+
+/// A world with a channel for the operator.
+fn watched() -> World {
+    let mut world = World::new();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    world
+}
+
+/// What was posted, with the channel it went to.
+fn posts(world: &World) -> Vec<String> {
+    let of = |message: support::discord::Message| {
+        let target = message.target.trim_start_matches("channels/").to_owned();
+        format!("{target}: {}", support::world::title(&message.body))
+    };
+    world.discord.messages().into_iter().map(of).collect()
+}
+
+async fn notice(pipeline: &Pipeline, endpoint: &str, title: &str, now: &str) {
+    let row = NewDelivery {
+        id: delivery_id(endpoint, title),
+        endpoint: endpoint.to_owned(),
+        notification: Notification {
+            source: "test".to_owned(),
+            kind: Kind::Notice { title: title.to_owned(), text: "text".to_owned() },
+            zone: "UTC".to_owned(),
+            items: Vec::new(),
+            more: 0,
+        },
+        due_at: at(now),
+        not_after: at(now) + SignedDuration::from_hours(100),
+    };
+    pipeline.store.commit_due(&[row], &[], at(now)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_parked_receiver_is_told_once_and_so_is_its_return() {
+    let world = watched();
+    let pipeline = world.open("2026-03-05T09:00").await;
+    notice(&pipeline, "channel/discord", "one", "2026-03-05T08:50").await;
+    notice(&pipeline, "channel/discord", "two", "2026-03-05T08:51").await;
+    let refusal = || Answer::error(404, 10003, "Unknown Channel");
+    world.discord.script([refusal()]);
+    deliver(&pipeline, "2026-03-05T09:00").await;
+    assert_eq!(posts(&world), ["99: channel/discord takes no messages"]);
+    // Still so an hour later.
+    world.discord.script([refusal()]);
+    deliver(&pipeline, "2026-03-05T10:01").await;
+    assert_eq!(posts(&world).len(), 1);
+    deliver(&pipeline, "2026-03-05T11:02").await;
+    assert_eq!(
+        posts(&world)[1..],
+        ["7: one (late)", "7: two (late)", "99: channel/discord takes messages again"]
+    );
+}
+
+#[tokio::test]
+async fn what_the_operator_is_to_know_survives_a_crash_and_its_own_channel_is_not_told_of() {
+    let world = watched();
+    let pipeline = world.open("2026-03-05T09:00").await;
+    notice(&pipeline, "channel/discord", "one", "2026-03-05T09:00").await;
+    world.discord.script([
+        Answer::error(403, 50013, "Missing Permissions"),
+        Answer::error(403, 50001, "Missing Access"),
+    ]);
+    deliver(&pipeline, "2026-03-05T09:00").await;
+    let parked = pipeline.store.parked().await.unwrap();
+    let parked: Vec<_> = parked.iter().map(|one| one.endpoint.as_str()).collect();
+    assert_eq!(parked, ["admin/discord", "channel/discord"]);
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 2, "none about itself");
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T09:05").await;
+    deliver(&pipeline, "2026-03-05T09:05").await;
+    let mut posts = posts(&world);
+    posts.sort();
+    assert_eq!(
+        posts,
+        [
+            "7: one (late)",
+            "99: channel/discord takes messages again",
+            "99: channel/discord takes no messages (late)",
+        ],
+        "a new start tries again what was parked"
+    );
+}
+
+#[tokio::test]
+async fn dead_messages_are_told_once_a_day_and_reason() {
+    let world = watched();
+    let pipeline = world.open("2026-03-05T09:00").await;
+    for title in ["one", "two", "three"] {
+        notice(&pipeline, "channel/discord", title, "2026-03-05T09:00").await;
+    }
+    let refusal = Answer::error(400, 50035, "Invalid Form Body");
+    world.discord.script([refusal.clone(), Answer::Normal, refusal]);
+    deliver(&pipeline, "2026-03-05T09:00").await;
+    assert_eq!(rows(&pipeline, DeliveryState::Dead).await.len(), 2);
+    let told = posts(&world);
+    let told: Vec<_> = told.iter().filter(|post| post.starts_with("99")).collect();
+    assert_eq!(told, ["99: A message to channel/discord cannot be delivered"]);
+}
+
+#[tokio::test]
+async fn a_feed_that_stays_away_is_told_once_and_so_is_its_return() {
+    let world = watched();
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    std::fs::remove_file(world.path("feed.ics")).unwrap();
+    for now in ["2026-03-05T10:00", "2026-03-05T15:59", "2026-03-05T16:00", "2026-03-05T20:00"] {
+        poll(&pipeline, now).await.result.unwrap_err();
+        deliver(&pipeline, now).await;
+        assert_eq!(posts(&world).is_empty(), now < "2026-03-05T16", "{now}");
+    }
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    round(&pipeline, "2026-03-05T21:00").await;
+    round(&pipeline, "2026-03-05T21:15").await;
+    assert_eq!(
+        posts(&world),
+        ["99: The feed site cannot be read", "99: The feed site can be read again"]
+    );
+}
+
+// ---- set-up ------------------------------------------------------------------------------------
+
+const VIEW: u64 = 1 << 10;
+const SEND: u64 = 1 << 11;
+const EMBED: u64 = 1 << 14;
+const HISTORY: u64 = 1 << 16;
+const IN_THREADS: u64 = 1 << 38;
+
+/// A server in which everyone may do this, and the channel denies that.
+fn server(everyone: u64, denied: u64) -> Wire {
+    Wire::start(move |request| {
+        let general = |id: &str, kind: u64| {
+            json!({ "id": id, "name": "general", "type": kind, "guild_id": "5", "parent_id": "7",
+                "permission_overwrites": [{ "id": "5", "deny": denied.to_string(), "allow": "0" }] })
+        };
+        match (request.method.as_str(), request.path.as_str()) {
+            ("GET", "/users/@me") => Reply::ok(json!({ "id": "1" })),
+            ("GET", "/applications/@me") => Reply::ok(json!({ "id": "17" })),
+            ("GET", "/channels/7") => Reply::ok(general("7", 0)),
+            ("GET", "/channels/8") => {
+                let mut thread = general("8", 11);
+                thread["permission_overwrites"] = json!([]);
+                Reply::ok(thread)
+            }
+            ("GET", "/guilds/5") => {
+                Reply::ok(json!({ "id": "5", "name": "Example", "owner_id": "2",
+                "roles": [{ "id": "5", "permissions": everyone.to_string() }] }))
+            }
+            ("GET", "/guilds/5/members/1") => Reply::ok(json!({ "roles": [] })),
+            ("POST", "/channels/7/messages") => Reply::ok(json!({ "id": "9" })),
+            _ => Reply::error(404, 10003, "Unknown Channel"),
+        }
+    })
+}
+
+fn of_server(wire: &Wire, channel: &str) -> World {
+    let mut world = World::new();
+    let stand_in = world.discord.url();
+    world.edit(&stand_in, &wire.url());
+    world.edit("channel = \"7\"", &format!("channel = \"{channel}\""));
+    world
+}
+
+#[tokio::test]
+async fn check_names_the_permission_that_is_missing() {
+    let all = VIEW | SEND | EMBED | HISTORY;
+    let table = [
+        (all, 0, "7", Ok("channel #general of Example")),
+        (all, EMBED, "7", Err("in #general of Example the bot lacks Embed Links")),
+        (all, SEND | HISTORY, "7", Err("lacks Send Messages and Read Message History")),
+        (all, VIEW, "7", Err("lacks View Channel, Send Messages, Embed Links and Read")),
+        (all, 0, "8", Err("lacks Send Messages in Threads")),
+        (all | IN_THREADS, EMBED, "8", Err("lacks Embed Links")),
+        (all | IN_THREADS, SEND, "8", Ok("thread #general of Example")),
+        (all, 0, "9", Err("10003")),
+    ];
+    for (everyone, denied, channel, expected) in table {
+        let wire = server(everyone, denied);
+        let world = of_server(&wire, channel);
+        let registry = registry(&world);
+        let checked = registry.get("channel/discord").unwrap().notifier.check().await;
+        match (&checked, expected) {
+            (Ok(what), Ok(expected)) => assert_eq!(what, expected),
+            (Err(error), Err(expected)) => {
+                assert!(error.to_string().contains(expected), "{error}, not {expected}");
+            }
+            _ => panic!("{checked:?}, not {expected:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_invitation_asks_for_what_is_needed() {
+    let wire = server(0, 0);
+    let world = of_server(&wire, "7");
+    let http = Http::new(Duration::from_secs(10)).unwrap();
+    let invitation = commands::discord_invite(&world.config(), &http).await.unwrap();
+    let permissions = VIEW | SEND | EMBED | HISTORY;
+    let url = format!(
+        "https://discord.com/oauth2/authorize?client_id=17&scope=bot&permissions={permissions}"
+    );
+    assert_eq!(invitation.lines().next(), Some(url.as_str()));
+    assert!(invitation.contains("View Channel, Send Messages, Embed Links and Read"));
+}
+
+#[tokio::test]
+async fn a_test_message_goes_to_each_and_says_what_it_is() {
+    let mut world = watched();
+    world.edit(
+        "[receiver.channel]",
+        "[receiver.other]\nemail = { to = [\"ann@example.edu\"] }\n[receiver.channel]",
+    );
+    let (config, registry) = (world.config(), registry(&world));
+    let now = at("2026-03-05T09:00");
+    let (answer, good) = commands::send_test(&config, &registry, None, now).await.unwrap();
+    assert_eq!(
+        (answer.as_str(), good),
+        (
+            "ok    channel/discord: sent\nok    other/email/ann@example.edu: sent\n\
+             ok    admin/discord: sent\n",
+            true
+        )
+    );
+    assert_eq!(posts(&world), ["7: Test", "99: Test"]);
+    assert!(world.smtp.mails()[0].data.contains("Subject: Test"));
+
+    world.discord.script([Answer::error(404, 10003, "Unknown Channel")]);
+    let only = Some("channel");
+    let later = at("2026-03-05T09:01");
+    let (answer, good) = commands::send_test(&config, &registry, only, later).await.unwrap();
+    assert!(!good && answer.starts_with("FAIL  channel/discord: the channel does not"), "{answer}");
+    commands::send_test(&config, &registry, only, later).await.unwrap();
+    assert_eq!(posts(&world).len(), 3);
+    let unknown = commands::send_test(&config, &registry, Some("chanel"), now).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "there is no receiver `chanel`; there are: channel, other");
+    let pipeline = world.open("2026-03-05T09:00").await;
+    assert!(pipeline.store.deliveries(None, 10).await.unwrap().is_empty(), "nothing is kept");
+}
+
+// ---- reading back ------------------------------------------------------------------------------
+
+/// A channel that forgets nonces and remembers messages.
+#[derive(Default)]
+struct Channel {
+    /// Newest last.
+    messages: Vec<Value>,
+    /// The next post is kept, and answered with an error.
+    loses: bool,
+    reads: usize,
+}
+
+fn remembering() -> (Wire, Arc<Mutex<Channel>>) {
+    let channel: Arc<Mutex<Channel>> = Arc::default();
+    let shared = Arc::clone(&channel);
+    let wire = Wire::start(move |request| {
+        let mut channel = shared.lock().unwrap();
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        match (request.method.as_str(), path) {
+            ("GET", "/users/@me") => Reply::ok(json!({ "id": "1" })),
+            ("POST", "/channels/7/messages") => {
+                let id = channel.add(&request.json, "1");
+                if std::mem::take(&mut channel.loses) {
+                    return Reply::error(500, 0, "500: Internal Server Error");
+                }
+                Reply::ok(json!({ "id": id }))
+            }
+            ("GET", "/channels/7/messages") => {
+                channel.reads += 1;
+                let after: u64 = query.split("after=").nth(1).unwrap().parse().unwrap();
+                let id = |message: &Value| message["id"].as_str().unwrap().parse::<u64>().unwrap();
+                let newer = channel.messages.iter().filter(|message| id(message) > after);
+                let mut page: Vec<Value> = newer.take(100).cloned().collect();
+                page.reverse();
+                Reply::ok(Value::Array(page))
+            }
+            _ => Reply::error(404, 0, "404: Not Found"),
+        }
+    });
+    (wire, channel)
+}
+
+impl Channel {
+    fn add(&mut self, body: &Value, author: &str) -> String {
+        // Of 2026-03-05T14:00:00Z, nine in New York.
+        let first = (1_772_719_200_000_u64 - 1_420_070_400_000) << 22;
+        let id = (first + self.messages.len() as u64).to_string();
+        let mut message = body.clone();
+        message["id"] = json!(id);
+        message["author"] = json!({ "id": author });
+        message.as_object_mut().unwrap().remove("nonce");
+        self.messages.push(message);
+        id
+    }
+}
+
+fn registry(world: &World) -> Registry {
+    notify::build(&world.config(), &Http::new(Duration::from_secs(10)).unwrap()).unwrap()
+}
+
+async fn one_lost(wire: &Wire, channel: &Mutex<Channel>) -> (World, Pipeline) {
+    let mut world = World::new();
+    let stand_in = world.discord.url();
+    world.edit(&stand_in, &wire.url());
+    let pipeline = world.open_with(registry(&world), "2026-03-05T09:00").await;
+    notice(&pipeline, "channel/discord", "one", "2026-03-05T09:00").await;
+    channel.lock().unwrap().loses = true;
+    assert_eq!(deliver(&pipeline, "2026-03-05T09:00").await.put_off, 1);
+    (world, pipeline)
+}
+
+#[tokio::test]
+async fn what_may_have_arrived_is_looked_for_before_it_is_sent_again() {
+    let (wire, channel) = remembering();
+    let (_world, pipeline) = one_lost(&wire, &channel).await;
+    // Ours is among the first of those that came since.
+    for n in 0..250 {
+        channel.lock().unwrap().add(&json!({ "content": format!("chat {n}") }), "5");
+    }
+    let done = deliver(&pipeline, "2026-03-05T11:00").await;
+    assert_eq!(done.sent, 1);
+    let sent = rows(&pipeline, DeliveryState::Sent).await;
+    let channel = channel.lock().unwrap();
+    assert_eq!(sent[0].remote_id.as_deref(), channel.messages[0]["id"].as_str());
+    assert_eq!((channel.messages.len(), channel.reads), (251, 3), "and not posted again");
+}
+
+#[tokio::test]
+async fn after_a_crash_too() {
+    let (wire, channel) = remembering();
+    let (world, pipeline) = one_lost(&wire, &channel).await;
+    let lease = SignedDuration::from_mins(30);
+    let now = at("2026-03-05T09:30");
+    assert_eq!(pipeline.store.claim_due(now, lease, 10, 10).await.unwrap().len(), 1);
+    drop(pipeline);
+    let pipeline = world.open_with(registry(&world), "2026-03-05T11:00").await;
+    assert_eq!(deliver(&pipeline, "2026-03-05T11:00").await.sent, 1);
+    assert_eq!(channel.lock().unwrap().messages.len(), 1);
+}
+
+/// A message of the same words is another message, if it is known to be.
+#[tokio::test]
+async fn what_is_not_there_is_sent_and_its_twin_does_not_count() {
+    let (wire, channel) = remembering();
+    let (_world, pipeline) = one_lost(&wire, &channel).await;
+    channel.lock().unwrap().messages.clear();
+    let row = |id: &str| NewDelivery {
+        id: delivery_id("channel/discord", id),
+        endpoint: "channel/discord".to_owned(),
+        notification: Notification {
+            source: "test".to_owned(),
+            kind: Kind::Notice { title: "one".to_owned(), text: "text".to_owned() },
+            zone: "UTC".to_owned(),
+            items: Vec::new(),
+            more: 0,
+        },
+        due_at: at("2026-03-05T09:00"),
+        not_after: at("2026-03-06T09:00"),
+    };
+    // Before the retry of the first, its twin is sent.
+    pipeline.store.commit_due(&[row("twin")], &[], at("2026-03-05T09:00")).await.unwrap();
+    assert_eq!(deliver(&pipeline, "2026-03-05T09:00").await.sent, 1);
+    assert_eq!(deliver(&pipeline, "2026-03-05T11:00").await.sent, 1);
+    let channel = channel.lock().unwrap();
+    assert_eq!((channel.messages.len(), channel.reads), (2, 1));
+}
