@@ -21,7 +21,7 @@ use crate::calendar::Zones;
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
 use crate::notify::{self, Registry, discord};
-use crate::pipeline::{Delivered, Pipeline, Polled, beside};
+use crate::pipeline::{Delivered, Pipeline, Polled};
 use crate::progress::{Loop, Progress};
 use crate::store::{Access, Store, StoreError};
 use crate::systemd::Systemd;
@@ -38,6 +38,8 @@ const GRACE: Duration = Duration::from_secs(20);
 pub const DISCORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where Unix systems keep their zone data.
 const ZONEINFO: &str = "/usr/share/zoneinfo";
+/// How soon the database is tried again that was full or in use.
+const AGAIN: Duration = Duration::from_secs(10);
 const TIDY_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Reads the wall clock.
@@ -257,6 +259,10 @@ async fn poll_loop(
                 let read = matches!(&polled, Ok(Ok(polled)) if polled.result.is_ok());
                 progress.tried(&feed.name, read);
                 let next_poll_at = match polled {
+                    Ok(Err(error)) if error.passes() => {
+                        put_off(pipeline, &error);
+                        now.saturating_add(AGAIN).unwrap_or(now)
+                    }
                     Ok(polled) => {
                         let polled = polled?;
                         log(feed, &polled);
@@ -284,46 +290,90 @@ async fn deliver_loop(
     mut signs: Signs<'_>,
 ) -> Result<(), StoreError> {
     let mut tidied: Option<Timestamp> = None;
+    // The database refused something, and what is in memory may be ahead of it.
+    let mut resume = false;
     let mut under_way = FuturesUnordered::new();
     let stopped = pipeline.stopped();
     tokio::pin!(stopped);
     let longest = signs.longest_sleep();
     loop {
         let idle = under_way.is_empty();
-        let round = async {
-            pipeline.tick(now()).await?;
-            let start = now();
-            let (queues, _) = pipeline.claim(start).await?;
-            if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
-                let rows = pipeline.store.tidy(start).await?;
-                debug!(rows, "tidied");
-                tidied = Some(start);
+        let mut ended = false;
+        let done = {
+            let round = async {
+                if resume {
+                    pipeline.resume(now()).await?;
+                    resume = false;
+                }
+                pipeline.tick(now()).await?;
+                let start = now();
+                let (queues, _) = pipeline.claim(start).await?;
+                if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
+                    let rows = pipeline.store.tidy(start).await?;
+                    debug!(rows, "tidied");
+                    tidied = Some(start);
+                }
+                signs.give(pipeline, idle && queues.is_empty()).await?;
+                Ok((queues, start, pipeline.next_due(now()).await?))
+            };
+            tokio::pin!(round);
+            // What is being sent goes on meanwhile: it may be holding the database.
+            loop {
+                tokio::select! {
+                    done = &mut round => break done,
+                    Some(sent) = under_way.next() => match sent {
+                        Ok(_) => ended = true,
+                        Err(error) => break Err(error),
+                    }
+                }
             }
-            signs.give(pipeline, idle && queues.is_empty()).await?;
-            Ok::<_, StoreError>((queues, start, pipeline.next_due(now()).await?))
         };
-        let (done, sent) = beside(&mut under_way, round).await;
-        let (queues, start, next) = done?;
-        let ended = !sent.is_empty();
-        for sent in sent {
-            sent?;
+        let refused: Option<StoreError> = match done {
+            Ok((queues, start, next)) => {
+                let send = |queue| pipeline.send(queue, start);
+                under_way.extend(queues.into_iter().map(send));
+                // To an endpoint that was busy, more may be due.
+                if ended {
+                    continue;
+                }
+                tokio::select! {
+                    () = &mut stopped => break,
+                    Some(sent) = under_way.next() => sent.err(),
+                    () = news.notified() => None,
+                    () = sleep_until(next, longest) => None,
+                }
+            }
+            Err(error) => Some(error),
+        };
+        let Some(error) = refused else { continue };
+        if !error.passes() {
+            return Err(error);
         }
-        under_way.extend(queues.into_iter().map(|queue| pipeline.send(queue, start)));
-        // To an endpoint that was busy, more may be due.
-        if ended {
-            continue;
-        }
+        put_off(pipeline, &error);
+        // Each ends with the message that it cannot note down.
+        while under_way.next().await.is_some() {}
+        resume = true;
         tokio::select! {
             () = &mut stopped => break,
-            Some(sent) = under_way.next() => drop(sent?),
-            () = news.notified() => {}
-            () = sleep_until(next, longest) => {}
+            () = tokio::time::sleep(AGAIN) => {}
         }
     }
     while let Some(sent) = under_way.next().await {
         sent?;
     }
     Ok(())
+}
+
+/// Nothing is lost by a database that refuses for a while, but nothing goes on either.
+fn put_off(pipeline: &Pipeline, error: &StoreError) {
+    pipeline.store.distrust();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(one) = cause {
+        text.push_str(&format!(": {one}"));
+        cause = one.source();
+    }
+    error!(hint = error.hint(), "{text}; trying again");
 }
 
 async fn sleep_until(at: Timestamp, longest: Duration) {

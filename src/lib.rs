@@ -92,6 +92,37 @@
 //! 4. An attempt that outlived its lease cannot settle the row: the number of the attempt is part of
 //!    the condition.
 //!
+//! # Promises, and the tests that hold them
+//!
+//! Two of these stand behind most of the others. `year`: the pipeline and the store live through
+//! years under a pretended clock, with all that goes wrong in a year, and an oracle that knows only
+//! what is said here (tests/simulation). `kills`: the built program is killed at every piece of its
+//! conversations, and at random (tests/crash.rs).
+//!
+//! | promise | exactly | tests |
+//! |---|---|---|
+//! | nothing is lost by a crash | after any number of SIGKILLs each message owed has reached each receiver | `kills`: `a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised` |
+//! | nothing is doubled by a crash | by a bot: never, since Discord remembers its nonce for minutes and later the channel is read; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_between_sending_and_noting_it_doubles_nothing`, `an_answer_that_is_lost_doubles_nothing`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
+//! | each reminder is told once to each receiver | when it is due; late, it says so; not at all where its event has begun, and then there is a record | `year`: `a_year_of_mishaps_loses_nothing_and_repeats_nothing`; `each_lead_is_told_once_whatever_the_clocks_do` |
+//! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
+//! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |
+//! | the last thing told of an event is what is so | once everything in the outbox is settled; an earlier change of the same event goes first | `year`; `a_change_is_not_told_before_an_earlier_one_of_the_same_event` |
+//! | nothing late is unsaid | past a minute the message begins with it, unless an earlier attempt may have arrived: its bytes stay the same | `year`; `a_message_that_was_held_up_says_that_it_is_late` |
+//! | an id means one thing | a dedup id is never used for another meaning | `year` |
+//! | the clock may be wrong | set back, set forward, suspended, a year ahead for a moment: nothing twice, nothing skipped that is still to come | `year`; `a_clock_that_jumps_repeats_nothing_and_loses_nothing`, `a_clock_put_right_brings_back_what_it_had_skipped` |
+//! | a sick feed changes nothing | error pages, empty bodies, bodies cut at any byte: no notice, no reminder less | `year`; `a_sick_feed_changes_nothing`, `a_cut_answer_neither_hides_nor_delays_reminders`, `what_half_an_answer_said_and_the_next_takes_back_is_not_gone` |
+//! | gone is told on proof only | absent from two complete readings, most of a feed only after a day | `year`; `absence_is_told_after_two_readings_half_an_hour_apart`, `an_emptied_feed_is_held_back_for_a_day` |
+//! | the first reading is quiet | a welcome at most, a cut reading is none | `the_first_reading_is_a_baseline`, `a_first_reading_that_is_cut_is_no_baseline` |
+//! | a pause makes no flood | of several leads missed the last, of digests the newest, many changes as one list | `year`; `after_a_pause_only_the_newest_lead_is_told_and_none_that_is_too_late`, `of_missed_digests_the_newest_is_sent`, `six_changes_at_once_are_one_message` |
+//! | each recipient is on its own | refused, put off or doubtful, it is so for that one only | `one_recipient_refused_keeps_nothing_from_the_others`, `a_mail_whose_fate_is_unknown_is_doubled_once_at_most_and_under_one_name` |
+//! | one poison item blocks nothing | it is dead, and the others go on | `year`; `a_panic_costs_one_message`, `what_is_refused_is_kept_and_can_be_revived` |
+//! | a closed door is left alone | tried every hour, and all that waited goes out when it opens | `year`; `a_channel_that_is_closed_is_left_alone_for_an_hour_and_others_go_on`, `a_channel_that_is_open_again_gets_all_that_waited` |
+//! | rate limits are obeyed | a message is not tried before the time the server named, and neither are those behind it | `a_rate_limit_only_delays`, `after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept` |
+//! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `a_locked_database_is_waited_for` |
+//! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
+//! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
+//! | an old backup loses nothing | told twice is at most what was told since it was made | `year`; `a_restored_backup_tells_nothing_twice` |
+//!
 //! # Invariants, and the tests that hold them
 //!
 //! | | |
@@ -108,8 +139,6 @@
 //! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
 //! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
-//! | a reminder or digest is told once, and none is lost | `each_lead_is_told_once_whatever_the_clocks_do`, `a_poll_between_two_rounds_loses_no_reminder`, `a_clock_that_jumps_repeats_nothing_and_loses_nothing` |
-//! | a crash doubles nothing that Discord can recognise, or that can be found there | `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
 //! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
 //! | the operator is told of what needs mending, once | `a_parked_receiver_is_told_once_and_so_is_its_return`, `dead_messages_are_told_once_a_day_and_reason`, `a_feed_that_stays_away_is_told_once_and_so_is_its_return` |

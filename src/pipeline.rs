@@ -99,7 +99,7 @@ pub struct Pipeline {
 /// Does one thing while others go on, and gives what of those has ended meanwhile. Whoever is waited
 /// for with `await` alone stops those under way, which may stand before it in the line for the store:
 /// both would wait for ever.
-pub(crate) async fn beside<T, F: Future>(
+async fn beside<T, F: Future>(
     under_way: &mut FuturesUnordered<F>,
     one: impl Future<Output = T>,
 ) -> (T, Vec<F::Output>) {
@@ -736,6 +736,16 @@ impl Pipeline {
         self.lock_agenda().done = Some(now);
         self.metrics.fell_due(inserted, dropped);
         Ok(inserted)
+    }
+
+    /// Begins again from what the database holds, after it has refused something. Nothing may be
+    /// being sent.
+    pub async fn resume(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.store.recover(now).await?;
+        let mut agenda = self.lock_agenda();
+        agenda.forget();
+        agenda.done = None;
+        Ok(())
     }
 
     /// Sends what is due in the outbox, each endpoint's messages in order, all endpoints at once.

@@ -7,6 +7,7 @@
 mod operation;
 mod order;
 mod spool;
+mod trouble;
 mod turns;
 mod upkeep;
 
@@ -21,12 +22,12 @@ use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, AnyConnection, Connection, Executor, Row, Transaction};
-use tokio::sync::Mutex;
 
 use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
 use crate::calendar::{Event, EventKey};
 use crate::plan::Notification;
 pub use spool::Spool;
+use trouble::Line;
 pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
@@ -41,7 +42,7 @@ const KEEP_TOLD: SignedDuration = SignedDuration::from_hours(24 * 7);
 /// An open database.
 #[derive(Debug)]
 pub struct Store {
-    connection: Mutex<AnyConnection>,
+    connection: Line,
     /// Held while this process is the one that polls and delivers.
     _lock: Option<File>,
 }
@@ -91,19 +92,14 @@ impl StoreError {
                 Some("check that it can be written by this user")
             }
             StoreError::Newer { .. } => Some("run the newer version, or restore an older backup"),
-            // SQLITE_CORRUPT and SQLITE_NOTADB.
-            StoreError::Sql(sqlx::Error::Database(error))
-                if matches!(error.code().as_deref(), Some("11" | "26")) =>
-            {
-                Some("beadle.db is damaged: restore a backup, or move it away and start anew")
-            }
+            StoreError::Sql(error) => trouble::hint(error),
             StoreError::File(_, error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Some("name a file that is not there yet")
             }
             StoreError::Damaged(_) | StoreError::Foreign(_) => {
                 Some("take another backup; nothing was changed")
             }
-            StoreError::File(..) | StoreError::Corrupt(_) | StoreError::Sql(_) => None,
+            StoreError::File(..) | StoreError::Corrupt(_) => None,
         }
     }
 }
@@ -337,7 +333,7 @@ impl Store {
         };
         let mut connection = connect(&file).await?;
         migrate(&mut connection).await?;
-        Ok(Store { connection: Mutex::new(connection), _lock: lock })
+        Ok(Store { connection: Line::new(file, connection), _lock: lock })
     }
 
     /// Whether a beadle is polling and delivering with the state in `folder` now.

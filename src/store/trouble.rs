@@ -1,0 +1,87 @@
+//! What a refusal of SQLite means, whether it passes, and how to go on after it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::AnyConnection;
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{Store, StoreError, connect};
+
+/// The line to the database. It is taken up anew after a refusal: a COMMIT that failed leaves sqlx
+/// in a transaction that SQLite has ended.
+#[derive(Debug)]
+pub(super) struct Line {
+    file: PathBuf,
+    connection: Mutex<AnyConnection>,
+    distrusted: AtomicBool,
+}
+
+impl Line {
+    pub(super) fn new(file: PathBuf, connection: AnyConnection) -> Line {
+        Line { file, connection: Mutex::new(connection), distrusted: AtomicBool::new(false) }
+    }
+
+    pub(super) async fn lock(&self) -> MutexGuard<'_, AnyConnection> {
+        let mut connection = self.connection.lock().await;
+        if self.distrusted.load(Ordering::Relaxed)
+            && let Ok(new) = connect(&self.file).await
+        {
+            *connection = new;
+            self.distrusted.store(false, Ordering::Relaxed);
+        }
+        connection
+    }
+}
+
+impl Store {
+    /// After a refusal that [passes](StoreError::passes): what is asked next begins afresh.
+    pub fn distrust(&self) {
+        self.connection.distrusted.store(true, Ordering::Relaxed);
+    }
+}
+
+/// <https://www.sqlite.org/rescode.html>
+const BUSY: u32 = 5;
+const LOCKED: u32 = 6;
+const READ_ONLY: u32 = 8;
+const IO: u32 = 10;
+const CORRUPT: u32 = 11;
+const FULL: u32 = 13;
+const CANNOT_OPEN: u32 = 14;
+const NOT_A_DATABASE: u32 = 26;
+
+impl StoreError {
+    /// Whether the same may succeed later without a restart, once someone has made room, or another
+    /// program has let go.
+    pub fn passes(&self) -> bool {
+        match self {
+            StoreError::Spool(_) => true,
+            // It was not possible to begin afresh.
+            StoreError::Sql(sqlx::Error::InvalidSavePointStatement) => true,
+            StoreError::Sql(error) => {
+                matches!(code(error), Some(BUSY | LOCKED | READ_ONLY | IO | FULL | CANNOT_OPEN))
+            }
+            _ => false,
+        }
+    }
+}
+
+pub(super) fn hint(error: &sqlx::Error) -> Option<&'static str> {
+    Some(match code(error)? {
+        BUSY | LOCKED => "another program is writing to beadle.db: end it",
+        FULL => "the disk is full: make room",
+        IO => "see whether the disk is full, or failing",
+        READ_ONLY | CANNOT_OPEN => "check that the state folder can be written by this user",
+        CORRUPT | NOT_A_DATABASE => {
+            "beadle.db is damaged: restore a backup, or move it away and start anew"
+        }
+        _ => return None,
+    })
+}
+
+/// The primary result code: the low byte of what SQLite says.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let sqlx::Error::Database(error) = error else { return None };
+    Some(error.code()?.parse::<u32>().ok()? & 0xFF)
+}

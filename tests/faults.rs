@@ -1,0 +1,309 @@
+//! What breaks around the program, and what it says and does then. With the built program where a
+//! process must live through it.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use beadle::store::DeliveryState;
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{AnyConnection, Connection, Executor};
+use support::discord::DiscordStandIn;
+use support::smtp::{At, Fault};
+use support::world::*;
+
+/// Far longer than anything here takes; for machines with other things to do.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A folder with a configuration and a feed of one event; its reminder comes due after `due`.
+fn folder(discord: &DiscordStandIn, due: SignedDuration) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let config = format!(
+        r#"
+        timezone = "America/New_York"
+        [feed.site]
+        url = "feed.ics"
+        [[watch]]
+        name = "all"
+        feeds = ["site"]
+        remind = ["1h"]
+        to = ["channel"]
+        [receiver.channel]
+        discord = {{ channel = "7" }}
+        [discord]
+        token = {{ file = "token" }}
+        api_url = "{}"
+        "#,
+        discord.url()
+    );
+    std::fs::write(folder.path().join("config.toml"), config).unwrap();
+    std::fs::write(folder.path().join("token"), "a-token").unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the program under test reads the real clock")]
+    let start = Timestamp::now() + due + SignedDuration::from_hours(1);
+    let talk = format!(
+        "BEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:{}\r\nDURATION:PT1H\r\n\
+         SUMMARY:The talk\r\nEND:VEVENT\r\n",
+        start.strftime("%Y%m%dT%H%M%SZ")
+    );
+    write_feed(&folder.path().join("feed.ics"), calendar(&[talk]).as_bytes());
+    folder
+}
+
+fn beadle(folder: &Path, args: &[&str]) -> Command {
+    // A write beyond the limit is an error, not the end.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_beadle")]);
+    command.current_dir(folder).args(args).stdin(Stdio::null()).env_remove("BEADLE_CONFIG");
+    command
+}
+
+fn text(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// A running beadle that writes its log into a file; it ends with its value.
+struct Running {
+    child: Child,
+    log: std::path::PathBuf,
+}
+
+impl Running {
+    fn start(folder: &Path) -> Running {
+        let log = folder.join("log");
+        let file = std::fs::File::create(&log).unwrap();
+        let child = beadle(folder, &["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        let running = Running { child, log };
+        running.wait("it reads the feed", |log| log.contains("read for the first time"));
+        running
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    fn wait(&self, what: &str, until: impl Fn(&str) -> bool) {
+        let begun = Instant::now();
+        while !until(&self.log()) {
+            assert!(begun.elapsed() < PATIENCE, "{what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn titles(discord: &DiscordStandIn) -> Vec<String> {
+    discord.messages().iter().map(|message| title(&message.body)).collect()
+}
+
+async fn database(folder: &Path) -> AnyConnection {
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}", folder.join("state/beadle.db").display());
+    AnyConnection::connect(&url).await.unwrap()
+}
+
+// ---- the database ------------------------------------------------------------------------------
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_said_and_nothing_is_lost() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_secs(6));
+    let running = Running::start(folder.path());
+    // No file may grow.
+    let limit = |size: &str| {
+        let pid = running.child.id().to_string();
+        Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:")]).status()
+    };
+    if limit("4096").is_err() {
+        eprintln!("skipped: there is no prlimit(1)");
+        return;
+    }
+    running.wait("it says so", |log| log.contains("trying again"));
+    let log = running.log();
+    assert!(log.contains("hint=\"see whether the disk is full, or failing\""), "{log}");
+    assert_eq!(discord.requests().len(), 0, "nothing is sent that cannot be written down first");
+    limit("unlimited").unwrap();
+    running.wait("it goes on without a restart", |log| log.contains(" sent "));
+    assert!(titles(&discord)[0].starts_with("Reminder: The talk"));
+    assert_eq!(discord.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_locked_database_is_waited_for() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_secs(4));
+    let running = Running::start(folder.path());
+    let mut other = database(folder.path()).await;
+    other.execute("BEGIN IMMEDIATE").await.unwrap();
+    running.wait("it says so", |log| log.contains("trying again"));
+    let log = running.log();
+    assert!(log.contains("another program is writing to beadle.db: end it"), "{log}");
+    assert_eq!(discord.requests().len(), 0, "nothing is sent that cannot be written down first");
+    other.execute("ROLLBACK").await.unwrap();
+    running.wait("it goes on without a restart", |log| log.contains(" sent "));
+    assert_eq!(discord.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_and_left_as_it_is() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let whole = beadle(folder.path(), &["once"]).output().unwrap();
+    assert!(whole.status.success(), "{}", text(&whole));
+    let mut connection = database(folder.path()).await;
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+    connection.close().await.unwrap();
+
+    let path = folder.path().join("state/beadle.db");
+    let good = std::fs::read(&path).unwrap();
+    let pages = good.len() / 4096;
+    for page in 1..pages {
+        let mut bad = good.clone();
+        bad[page * 4096..(page + 1) * 4096].fill(0xA5);
+        std::fs::write(&path, &bad).unwrap();
+        let output = beadle(folder.path(), &["once"]).output().unwrap();
+        if output.status.success() {
+            // A page of an index that nothing asked for, or a free one.
+            continue;
+        }
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "page {page}: {said}");
+        assert!(said.contains("hint: beadle.db is damaged"), "page {page}: {said}");
+        assert!(said.contains("restore a backup"), "page {page}: {said}");
+    }
+    // The first page, with the schema.
+    let mut file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all(&good).unwrap();
+    file.seek(SeekFrom::Start(100)).unwrap();
+    file.write_all(&[0xA5; 200]).unwrap();
+    let damaged = std::fs::read(&path).unwrap();
+    let output = beadle(folder.path(), &["run"]).output().unwrap();
+    assert!(text(&output).contains("hint: beadle.db is damaged"), "{}", text(&output));
+    assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    assert_eq!(discord.requests().len(), 0);
+
+    std::fs::write(&path, &good).unwrap();
+    let mended = beadle(folder.path(), &["once"]).output().unwrap();
+    assert!(mended.status.success(), "{}", text(&mended));
+}
+
+#[tokio::test]
+async fn the_state_of_a_newer_beadle_is_refused_with_what_to_do() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    assert!(beadle(folder.path(), &["once"]).status().unwrap().success());
+    let mut connection = database(folder.path()).await;
+    connection.execute("INSERT INTO schema_version (version) VALUES (99)").await.unwrap();
+    connection.close().await.unwrap();
+    for command in ["once", "run", "status"] {
+        let output = beadle(folder.path(), &[command]).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("made by a newer beadle (schema 99"), "{said}");
+        assert!(said.contains("hint: run the newer version, or restore an older backup"), "{said}");
+    }
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_said_at_the_start() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let config = std::fs::read_to_string(folder.path().join("config.toml")).unwrap();
+    std::fs::write(folder.path().join("a-file"), "").unwrap();
+    // Where nobody can make a folder, not even root.
+    for state in ["a-file/state", "/proc/state"] {
+        let config = format!("state = {state:?}\n{config}");
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        let output = beadle(folder.path(), &["run"]).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot be used"), "{said}");
+        assert!(said.contains("hint: check that it can be written by this user"), "{said}");
+    }
+}
+
+// ---- mail --------------------------------------------------------------------------------------
+
+/// Four recipients of one watch, and one piece of news for them.
+async fn four_recipients() -> (World, beadle::pipeline::Pipeline) {
+    let world = World::with(
+        r#"
+        [feed.site]
+        url = "feed.ics"
+        settle = "0s"
+        [[watch]]
+        name = "all"
+        feeds = ["site"]
+        to = ["list"]
+        [receiver.list]
+        email = { to = ["bad@example.edu", "drop@example.edu", "grey@example.edu", "ok@example.edu"] }
+        "#,
+    );
+    world.feed(calendar(&[]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    poll(&pipeline, "2026-03-05T09:15").await.result.unwrap();
+    (world, pipeline)
+}
+
+/// The Message-IDs that each recipient got.
+fn received(world: &World) -> BTreeMap<String, Vec<String>> {
+    let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for mail in world.smtp.mails() {
+        let id = mail.data.lines().find(|line| line.starts_with("Message-ID:")).unwrap();
+        received.entry(mail.to[0].clone()).or_default().push(id.to_owned());
+    }
+    received
+}
+
+#[tokio::test]
+async fn one_recipient_refused_keeps_nothing_from_the_others() {
+    let (world, pipeline) = four_recipients().await;
+    world.smtp.refuse("bad@example.edu", "550 5.1.1 no such user");
+    world.smtp.refuse("grey@example.edu", "451 4.7.1 try again later");
+    deliver(&pipeline, "2026-03-05T09:15").await;
+    let dead = rows(&pipeline, DeliveryState::Dead).await;
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].last_error.as_ref().unwrap().contains("5.1.1"), "with the server's word");
+    let others = received(&world);
+    assert_eq!(others.keys().collect::<Vec<_>>(), ["drop@example.edu", "ok@example.edu"]);
+
+    let waiting = rows(&pipeline, DeliveryState::Pending).await;
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert!(waiting[0].attempt_at > at("2026-03-05T09:15"));
+}
+
+#[tokio::test]
+async fn a_mail_whose_fate_is_unknown_is_doubled_once_at_most_and_under_one_name() {
+    for fault in [Fault::KeepThenCut, Fault::Cut] {
+        let (world, pipeline) = four_recipients().await;
+        world.smtp.script(At::Dot, fault.clone());
+        let mut now = at("2026-03-05T09:15");
+        while let Some(next) = pipeline.store.next_attempt().await.unwrap() {
+            now = now.max(next);
+            pipeline.deliver(now).await.unwrap();
+        }
+        let received = received(&world);
+        assert_eq!(received.len(), 4, "{fault:?}: {received:?}");
+        let copies: usize = received.values().map(Vec::len).sum();
+        let kept = matches!(fault, Fault::KeepThenCut);
+        assert_eq!(copies, if kept { 5 } else { 4 }, "{fault:?}: {received:?}");
+        for ids in received.values() {
+            assert!(ids.iter().all(|id| *id == ids[0]), "{fault:?}: {ids:?}");
+        }
+    }
+}
