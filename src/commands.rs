@@ -483,8 +483,11 @@ pub async fn preview(
     Ok(match medium {
         Medium::Terminal => message::terminal::render(notification, &style),
         Medium::Discord => {
-            let target = message::discord::Target::Bot;
-            message::discord::render(notification, &style, target, "preview") + "\n"
+            let ping = config.pings.get(&notification.source);
+            let roles = ping.map(|ping| ping.roles(notification)).unwrap_or_default();
+            let attention = message::discord::Attention { roles, silent: false };
+            let bodies = message::discord::render(notification, &style, &attention);
+            bodies.iter().map(|body| format!("{body}\n")).collect()
         }
         Medium::Text => message::email::render(notification, &style).text,
         Medium::Html => message::email::render(notification, &style).html,
@@ -685,10 +688,16 @@ pub async fn send_test(
             due_at: now,
             now,
             address: endpoint.address.clone(),
+            thread: None,
+            first_part: None,
+            posted: None,
         };
-        let payload = endpoint.notifier.render(&notification, &delivery);
-        match endpoint.notifier.send(&payload, &delivery).await {
-            Ok(_) => writeln!(out, "ok    {id}: sent")?,
+        let mut result = Ok(());
+        for payload in endpoint.notifier.render(&notification, &delivery) {
+            result = result.and(endpoint.notifier.send(&payload, &delivery).await.map(drop));
+        }
+        match result {
+            Ok(()) => writeln!(out, "ok    {id}: sent")?,
             Err(error) => {
                 good = false;
                 writeln!(out, "FAIL  {id}: {error}")?;

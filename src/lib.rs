@@ -22,7 +22,7 @@
 //!   ═══ outbox: one row for each message and address; its id is the dedup key ═══
 //!             │             Pipeline::deliver
 //!     Store::claim_due    rows that are due, under a lease                            I/O
-//!     Notifier::render    Notification ─► Payload, kept before the first attempt      pure
+//!     Notifier::render    Notification ─► Payloads, kept before the first attempt     pure
 //!     Notifier::send      one attempt ─► Receipt | NotifyError                        I/O
 //!     Store::settle       sent | put off until (retry) | dead | superseded | expired  I/O
 //! ```
@@ -88,7 +88,8 @@
 //! 3. A bot's message carries a nonce made of the row's id, with `enforce_nonce`: within some
 //!    minutes Discord answers with the message it already has. Later than that, the channel is asked
 //!    first whether a message of the bot since then says the same. A mail has the same Message-ID. A
-//!    webhook has nothing of the kind: its message may be there twice.
+//!    webhook has nothing of the kind, nor has the first post of a forum thread: these may be there
+//!    twice.
 //! 4. An attempt that outlived its lease cannot settle the row: the number of the attempt is part of
 //!    the condition.
 //!
@@ -142,6 +143,9 @@
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
 //! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
 //! | the operator is told of what needs mending, once | `a_parked_receiver_is_told_once_and_so_is_its_return`, `dead_messages_are_told_once_a_day_and_reason`, `a_feed_that_stays_away_is_told_once_and_so_is_its_return` |
+//! | what belongs to a message (a thread, its publication) is done once the message is there | `what_belongs_to_a_message_is_done_until_it_is_done` |
+//! | a message of several parts arrives whole and in order | `a_long_digest_arrives_whole_and_in_order` |
+//! | every request is one that Discord takes, by its own description | `any_text_keeps_within_discord`, and the stand-in of all tests |
 //! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |

@@ -34,7 +34,7 @@ use crate::lookup::Site;
 use crate::metrics::{self, Metrics};
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::operator::{self, Incident};
-use crate::plan::{self, Elsewhere, FeedView, Kind, Planned, Upcoming};
+use crate::plan::{self, Elsewhere, FeedView, Item, Kind, Planned, Upcoming};
 use crate::retry;
 use crate::store::{
     Delivery, FeedState, NewDelivery, PollCommit, Settlement, Spool, Store, StoreError, delivery_id,
@@ -803,7 +803,8 @@ impl Pipeline {
             true => Vec::new(),
             false => self.store.put_off(now).await?,
         };
-        for delivery in claimed {
+        for mut delivery in claimed {
+            let mut parts = Vec::new();
             let first = put_off.iter().filter(|other| delivery.comes_after(other));
             let end = if delivery.not_after <= now {
                 warn!(id = delivery.id, to = delivery.endpoint, "expired: too late to be of use");
@@ -815,7 +816,14 @@ impl Pipeline {
                 Err(behind(&delivery, until))
             } else {
                 match self.render(&delivery, now) {
-                    Ok(payload) => Ok(payload),
+                    Ok((payload, rest)) => {
+                        if !rest.is_empty() {
+                            parts = self.store.freeze_parts(&delivery, &payload, &rest).await?;
+                            // Its parts belong together, so that it is never written anew.
+                            delivery.payload = Some(payload.clone());
+                        }
+                        Ok(payload)
+                    }
                     Err(reason) => {
                         error!(id = delivery.id, to = delivery.endpoint, reason, "dead");
                         Err(Settlement::Dead { reason })
@@ -835,7 +843,12 @@ impl Pipeline {
                     if delivery.payload.is_none() {
                         rendered.push((delivery.id.clone(), payload.clone()));
                     }
-                    ready.entry(delivery.endpoint.clone()).or_default().push((delivery, payload));
+                    let queue = ready.entry(delivery.endpoint.clone()).or_default();
+                    queue.push((delivery, payload));
+                    queue.extend(parts.into_iter().map(|part| {
+                        let payload = part.payload.clone().unwrap_or_default();
+                        (part, payload)
+                    }));
                 }
             }
         }
@@ -861,19 +874,26 @@ impl Pipeline {
         self.store.settle(delivery, end, notice.as_ref(), now).await
     }
 
-    /// The exact message; the same for as long as an earlier attempt may have arrived.
-    fn render(&self, delivery: &Delivery, now: Timestamp) -> Result<String, String> {
+    /// The exact message, and further parts where it is new; the same for as long as an earlier
+    /// attempt may have arrived.
+    fn render(&self, delivery: &Delivery, now: Timestamp) -> Result<(String, Vec<String>), String> {
         if let Some(payload) = &delivery.payload {
-            return Ok(payload.clone());
+            return Ok((payload.clone(), Vec::new()));
         }
         let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
             return Err("the configuration no longer names this receiver".to_owned());
         };
         let context = context(delivery, &endpoint.address, now);
         let render = || endpoint.notifier.render(&delivery.notification, &context);
-        std::panic::catch_unwind(AssertUnwindSafe(render))
-            .map(|payload| payload.0)
-            .map_err(|_| "beadle failed to write the message; this is a bug".to_owned())
+        let payloads = std::panic::catch_unwind(AssertUnwindSafe(render))
+            .map_err(|_| "beadle failed to write the message; this is a bug".to_owned())?;
+        let mut payloads = payloads.into_iter().map(|payload| payload.0).skip(delivery.part());
+        let Some(first) = payloads.next() else {
+            return Err("the message has fewer parts than it had".to_owned());
+        };
+        // Those after a later part have deliveries already.
+        let rest = if delivery.part() == 0 { payloads.collect() } else { Vec::new() };
+        Ok((first, rest))
     }
 
     /// Whether a reminder's event still begins when the reminder says.
@@ -924,6 +944,7 @@ impl Pipeline {
                 let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                 closed = Some((now, "waits for its turn".to_owned()));
             }
+            let mut arrived = false;
             let first = put_off.iter().find(|(other, _)| delivery.comes_after(other));
             let end = match &closed {
                 None if first.is_some() => behind(&delivery, first.map_or(now, |(_, at)| *at)),
@@ -945,9 +966,12 @@ impl Pipeline {
                             attempt.await
                         }
                     }?;
+                    arrived = matches!(result, Ok(_) | Err(NotifyError::Unfinished { .. }));
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let (end, close) = self.conclude(&delivery, result, now).await?;
-                    if let Settlement::PutOff { until, reason, .. } = &end {
+                    if let Settlement::PutOff { until, reason, .. } = &end
+                        && !arrived
+                    {
                         failures += 1;
                         if close || failures == PATIENCE {
                             // What was not claimed with them must not overtake these.
@@ -967,7 +991,9 @@ impl Pipeline {
             }
             let now = now.saturating_add(started.elapsed()).unwrap_or(now);
             self.settle(&delivery, &end, now).await?;
-            if let Settlement::PutOff { until, .. } = end {
+            if let Settlement::PutOff { until, .. } = end
+                && !arrived
+            {
                 put_off.push((delivery, until));
             }
         }
@@ -1001,17 +1027,34 @@ impl Pipeline {
             let reason = "the configuration no longer names this receiver".to_owned();
             return Ok(Err(NotifyError::Permanent { reason }));
         };
-        let context = context(delivery, &endpoint.address, now);
+        let to = &delivery.endpoint;
+        let event = one_event(delivery).filter(|_| endpoint.notifier.keeps_threads());
+        let thread = match event {
+            Some(item) => self.store.thread(to, &item.feed, &item.key).await?,
+            None => None,
+        };
+        let first_part = match delivery.part() {
+            0 => None,
+            _ => self.store.first_part(delivery).await?,
+        };
+        let mut context = DeliveryContext {
+            thread: thread.clone(),
+            first_part,
+            posted: delivery.remote_id.clone(),
+            ..context(delivery, &endpoint.address, now)
+        };
         let payload = Payload(payload);
         let in_doubt = delivery.doubt_since.filter(|since| now.duration_since(*since) > IN_DOUBT);
-        if let Some(since) = in_doubt {
-            match endpoint.notifier.find(&payload, since).await {
+        if let Some(since) = in_doubt.filter(|_| context.posted.is_none()) {
+            match endpoint.notifier.find(&payload, &context, since).await {
                 Ok(found) => {
                     for receipt in found {
                         // Another message may read the same.
                         if !self.store.is_receipt(&delivery.endpoint, &receipt.remote_id).await? {
                             info!(id = delivery.id, to = delivery.endpoint, "had arrived before");
-                            return Ok(Ok(receipt.remote_id));
+                            // What else belongs to it may be missing.
+                            context.posted = Some(receipt.remote_id);
+                            break;
                         }
                     }
                 }
@@ -1019,12 +1062,19 @@ impl Pipeline {
             }
         }
         let send = AssertUnwindSafe(endpoint.notifier.send(&payload, &context));
-        Ok(match send.catch_unwind().await {
+        let result = match send.catch_unwind().await {
             Ok(result) => result.map(|receipt| receipt.remote_id),
             Err(_) => Err(NotifyError::Permanent {
                 reason: "beadle failed while sending; this is a bug".to_owned(),
             }),
-        })
+        };
+        if let (Ok(remote_id), Some(item)) = (&result, event)
+            && let Some((place, message)) = remote_id.split_once('/')
+        {
+            let thread = thread.as_deref().filter(|thread| *thread == place).unwrap_or(message);
+            self.store.keep_thread(to, &item.feed, &item.key, thread, now).await?;
+        }
+        Ok(result)
     }
 
     /// What an attempt's result means for the delivery, and whether its endpoint asks to be left
@@ -1066,6 +1116,20 @@ impl Pipeline {
                 // The parking alone holds it back, so that with its end the message goes out.
                 let end = Settlement::PutOff { until: now, reason, anew, doubtful };
                 return Ok((end, true));
+            }
+            NotifyError::Unfinished { remote_id, after, .. } => {
+                if delivery.attempts >= retry::MAX_ATTEMPTS {
+                    warn!(id, to, remote_id, reason, "sent, and given up what belongs to it");
+                    return Ok((Settlement::Sent { remote_id }, false));
+                }
+                self.store.note_posted(delivery, &remote_id).await?;
+                let until = retry::next_attempt(now, delivery.attempts, after, id);
+                warn!(id, to, remote_id, reason, %until, "sent, but not finished");
+                // What comes next is not held up by it.
+                return Ok((
+                    Settlement::PutOff { until, reason, anew: false, doubtful: false },
+                    false,
+                ));
             }
             NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
         };
@@ -1541,10 +1605,20 @@ fn address(feed: &Feed) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.join("\n").as_bytes()))
 }
 
-/// It waits for an earlier change of the same event, which is told at that time.
+/// It waits for an earlier message: a change of the same event, or the part before it.
 fn behind(delivery: &Delivery, until: Timestamp) -> Settlement {
     let reason = "waits for an earlier message".to_owned();
     Settlement::PutOff { until, reason, anew: delivery.payload.is_none(), doubtful: false }
+}
+
+/// The one event that a delivery has news of, where it is not a list.
+fn one_event(delivery: &Delivery) -> Option<&Item> {
+    match (&delivery.notification.kind, delivery.notification.items.as_slice()) {
+        (Kind::Changes | Kind::Reminder { .. }, [item]) if delivery.notification.more == 0 => {
+            Some(item)
+        }
+        _ => None,
+    }
 }
 
 fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContext {
@@ -1554,6 +1628,9 @@ fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContex
         due_at: delivery.due_at,
         now,
         address: address.to_owned(),
+        thread: None,
+        first_part: None,
+        posted: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Discord, end to end against the stand-in; and the judge of what it is told.
+//! The judge of what Discord is told; and where it is told it, end to end against the stand-in.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,9 +7,11 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use beadle::store::{DeliveryState, Happening};
 use serde_json::{Value, json};
-use support::discord::DiscordStandIn;
+use support::discord::{ANNOUNCEMENT, Answer, DiscordStandIn, FORUM, Thread};
 use support::openapi::{self, faults};
+use support::world::{World, at, calendar, deliver, event, event_with, round, rows, title};
 
 /// The judge can say no: each of these is wrong in one way, and told so.
 #[test]
@@ -284,4 +286,367 @@ fn a_bad_request_fails_the_test_that_makes_it() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 400");
     drop(discord);
+}
+
+// ---- where messages go -------------------------------------------------------------------------
+
+/// A watch, and one receiver with these keys.
+fn place(discord: &str) -> World {
+    World::with(&format!(
+        r#"
+        [feed.site]
+        url = "feed.ics"
+        settle = "0s"
+        confirm = "0s"
+        [[watch]]
+        name = "all"
+        feeds = ["site"]
+        to = ["place"]
+        [receiver.place.discord]
+        {discord}
+        "#
+    ))
+}
+
+const TALK: &str = "CATEGORIES:Talks,Elsewhere\r\nURL:https://events.example.edu/talk\r\n";
+
+fn talk(start: &str) -> String {
+    event_with("talk@example.edu", "Light that waits", start, TALK)
+}
+
+fn cancelled(start: &str) -> String {
+    let more = format!("{TALK}STATUS:CANCELLED\r\n");
+    event_with("talk@example.edu", "Light that waits", start, &more)
+}
+
+/// The first poll tells nothing; the second finds the talk, the third finds it moved, the fourth
+/// cancelled. `between` happens before each of the last two.
+async fn three_news(world: &World, between: impl Fn(&DiscordStandIn)) {
+    let pipeline = world.open("2026-03-01T08:00").await;
+    world.feed(calendar(&[]));
+    round(&pipeline, "2026-03-01T09:00").await;
+    world.feed(calendar(&[talk("20260310T100000")]));
+    round(&pipeline, "2026-03-02T09:00").await;
+    between(&world.discord);
+    world.feed(calendar(&[talk("20260311T100000")]));
+    round(&pipeline, "2026-03-03T09:00").await;
+    between(&world.discord);
+    world.feed(calendar(&[cancelled("20260311T100000")]));
+    round(&pipeline, "2026-03-04T09:00").await;
+}
+
+/// Where each message is, and what it says.
+fn told(discord: &DiscordStandIn) -> Vec<String> {
+    let messages = discord.messages().into_iter();
+    messages.map(|message| format!("{} {}", message.channel, title(&message.body))).collect()
+}
+
+#[tokio::test]
+async fn an_event_has_a_thread_of_its_own() {
+    let world = place("channel = \"7\"\nthread_per_event = true");
+    three_news(&world, |_| ()).await;
+    let threads = world.discord.threads();
+    let [thread] = threads.as_slice() else { panic!("{threads:?}") };
+    assert_eq!(thread.name, "Light that waits");
+    assert_eq!(
+        told(&world.discord),
+        [
+            "7 New: Light that waits".to_owned(),
+            format!("{} Rescheduled: Light that waits", thread.id),
+            format!("{} Cancelled: Light that waits", thread.id),
+        ]
+    );
+    assert_eq!(world.discord.messages()[0].id, thread.id, "it begins with the first message");
+}
+
+/// What is archived is opened; what is locked or removed is let go, and the event gets a new one.
+#[tokio::test]
+async fn a_thread_that_is_closed_loses_no_news() {
+    for (name, threads) in [("archived", 1), ("locked", 3), ("deleted", 3)] {
+        let world = place("channel = \"7\"\nthread_per_event = true");
+        three_news(&world, |discord| {
+            let id = discord.threads().pop().unwrap().id;
+            discord.change_thread(&id, |thread| match name {
+                "archived" => thread.archived = true,
+                "locked" => thread.locked = true,
+                _ => thread.deleted = true,
+            });
+        })
+        .await;
+        assert_eq!(world.discord.messages().len(), 3, "{name}");
+        assert_eq!(world.discord.threads().len(), threads, "{name}");
+        let last = world.discord.threads().pop().unwrap();
+        assert!(!last.archived, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_thread_can_be_the_place_and_is_opened() {
+    let world = place("channel = \"7\"");
+    let archived = true;
+    world.discord.add_thread(Thread { id: "7".to_owned(), archived, ..Thread::default() });
+    three_news(&world, |_| ()).await;
+    assert_eq!(world.discord.messages().len(), 3);
+    assert!(!world.discord.threads()[0].archived);
+}
+
+#[tokio::test]
+async fn a_forum_gets_posts_with_tags() {
+    // A forum is found out, and told from other channels, without being told.
+    for keys in ["thread_per_event = true", "tags = { Elsewhere = \"colloquium\" }", ""] {
+        let world = place(&format!("channel = \"7\"\n{keys}"));
+        world.discord.channel(7, "talks", FORUM);
+        three_news(&world, |_| ()).await;
+        let threads = world.discord.threads();
+        let in_one = keys.starts_with("thread");
+        assert_eq!(threads.len(), if in_one { 1 } else { 3 }, "{keys}");
+        assert_eq!(threads[0].name, "Light that waits");
+        let tags: &[&str] = if keys.starts_with("tags") { &["92", "91"] } else { &["91"] };
+        assert_eq!(threads[0].tags, tags, "{keys}");
+        assert_eq!(world.discord.messages().len(), 3);
+        if in_one {
+            let last = world.discord.messages().pop().unwrap();
+            assert_eq!(last.channel, threads[0].id);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_announcement_is_published() {
+    let world = place("channel = \"7\"\ncrosspost = true");
+    world.discord.channel(7, "news", ANNOUNCEMENT);
+    three_news(&world, |_| ()).await;
+    let posted: Vec<String> =
+        world.discord.messages().iter().map(|message| format!("7/{}", message.id)).collect();
+    assert_eq!(world.discord.published(), posted);
+}
+
+/// The message is there, its publication fails or is lost: only that is repeated, hours later too.
+#[tokio::test]
+async fn what_belongs_to_a_message_is_done_until_it_is_done() {
+    let lost = || Answer::DoneThen(Box::new(Answer::html(502)));
+    for (name, answers, published) in [
+        ("fails for a while", vec![Answer::Normal, Answer::html(502), Answer::html(503)], 1),
+        ("is done, but the answer lost", vec![Answer::Normal, lost()], 1),
+        ("is refused", vec![Answer::Normal, Answer::error(400, 50024, "Cannot do that here")], 0),
+    ] {
+        let world = place("channel = \"7\"\ncrosspost = true");
+        world.discord.set_nonce_window(std::time::Duration::ZERO);
+        let pipeline = world.open("2026-03-01T08:00").await;
+        world.feed(calendar(&[]));
+        round(&pipeline, "2026-03-01T09:00").await;
+        world.feed(calendar(&[talk("20260310T100000")]));
+        world.discord.script(answers);
+        round(&pipeline, "2026-03-02T09:00").await;
+        drop(pipeline);
+        let pipeline = world.open("2026-03-02T10:00").await;
+        for hour in 10..14 {
+            deliver(&pipeline, &format!("2026-03-02T{hour}:00")).await;
+        }
+        assert_eq!(world.discord.messages().len(), 1, "{name}");
+        assert_eq!(world.discord.published().len(), published, "{name}");
+        let sent = rows(&pipeline, DeliveryState::Sent).await;
+        let id = world.discord.messages()[0].id.clone();
+        assert_eq!(sent[0].remote_id.as_deref(), Some(format!("7/{id}").as_str()), "{name}");
+    }
+}
+
+const HOOK_KEYS: &str = "webhook = { file = \"hook\" }";
+
+fn hook(keys: &str) -> World {
+    let world = place(&format!("{HOOK_KEYS}\n{keys}"));
+    let url = "https://discord.com/api/webhooks/8/token";
+    std::fs::write(world.path("hook"), url).unwrap();
+    world
+}
+
+#[tokio::test]
+async fn a_webhook_posts_under_another_name_into_a_thread() {
+    let world =
+        hook("thread = \"9\"\nusername = \"Seminars\"\navatar = \"https://example.edu/owl.png\"");
+    three_news(&world, |_| ()).await;
+    let messages = world.discord.messages();
+    assert_eq!(messages.len(), 3);
+    for message in messages {
+        assert_eq!(message.channel, "9");
+        assert_eq!(message.body["username"], "Seminars");
+        assert_eq!(message.body["avatar_url"], "https://example.edu/owl.png");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_posts_into_a_forum() {
+    for (keys, threads) in [("thread_per_event = true", 1), ("tags = { talks = \"91\" }", 3)] {
+        let world = hook(keys);
+        world.discord.channel(7, "talks", FORUM);
+        three_news(&world, |_| ()).await;
+        assert_eq!(world.discord.messages().len(), 3, "{keys}");
+        assert_eq!(world.discord.threads().len(), threads, "{keys}");
+        let tags: &[&str] = if threads == 3 { &["91"] } else { &[] };
+        assert_eq!(world.discord.threads()[0].tags, tags, "{keys}");
+    }
+}
+
+// ---- what they are ------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn roles_are_called_and_the_night_is_quiet() {
+    let mut world = place("channel = \"7\"\nquiet = \"22:00-07:00\"");
+    world.edit(
+        "name = \"all\"",
+        "name = \"all\"\nping = { new = [\"5\"], cancelled = [\"6\", \"5\"] }",
+    );
+    let pipeline = world.open("2026-03-01T08:00").await;
+    world.feed(calendar(&[]));
+    round(&pipeline, "2026-03-01T09:00").await;
+    world.feed(calendar(&[talk("20260310T100000")]));
+    round(&pipeline, "2026-03-02T09:00").await;
+    world.feed(calendar(&[talk("20260311T100000")]));
+    round(&pipeline, "2026-03-03T23:00").await;
+    world.feed(calendar(&[cancelled("20260311T100000")]));
+    round(&pipeline, "2026-03-04T06:59").await;
+    let said: Vec<(Value, Value)> = world
+        .discord
+        .messages()
+        .iter()
+        .map(|message| (message.body["content"].clone(), message.body["flags"].clone()))
+        .collect();
+    let expected = [
+        (json!("<@&5>"), Value::Null),
+        (Value::Null, json!(4096)),
+        (json!("<@&5> <@&6>"), json!(4096)),
+    ];
+    assert_eq!(said, expected);
+}
+
+/// A week that takes several messages: each is sent once, in order, whatever happens to one.
+#[tokio::test]
+async fn a_long_digest_arrives_whole_and_in_order() {
+    let answers = |at: usize, answer: Answer| {
+        let mut answers = vec![Answer::Normal; at];
+        answers.push(answer);
+        answers
+    };
+    for (name, kind, answers) in [
+        ("all goes well", 0, Vec::new()),
+        ("the first fails", 0, answers(0, Answer::html(502))),
+        ("the second is lost", 0, answers(1, Answer::lost())),
+        ("the second must wait", 0, answers(1, Answer::rate_limited(60.0, false))),
+        ("beadle dies before the first", 0, Vec::new()),
+        ("all goes well in a forum", FORUM, Vec::new()),
+        // The first post is refused, and after it is found out why the post is made anew.
+        ("the second fails in a forum", FORUM, answers(3, Answer::html(502))),
+    ] {
+        let world = World::with(
+            r#"
+            [feed.site]
+            url = "feed.ics"
+            settle = "0s"
+            [[watch]]
+            name = "all"
+            feeds = ["site"]
+            announce = []
+            [[digest]]
+            name = "week"
+            every = "Mon 08:00"
+            watch = ["all"]
+            to = ["channel"]
+            [[digest]]
+            name = "tomorrow"
+            every = "Mon 08:00"
+            ahead = "2d"
+            watch = ["all"]
+            to = ["channel"]
+            [receiver.channel]
+            discord = { channel = "7" }
+            "#,
+        );
+        let talks: Vec<String> = (0..180)
+            .map(|n| {
+                let start =
+                    format!("202603{:02}T{:02}{:02}00", 9 + n % 7, 8 + n / 14, n / 7 % 2 * 30);
+                event(
+                    &format!("{n}@example.edu"),
+                    &format!("Talk {n} on a long and winding road"),
+                    &start,
+                )
+            })
+            .collect();
+        world.feed(calendar(&talks));
+        world.discord.channel(7, "talks", kind);
+        let pipeline = world.open("2026-03-08T08:00").await;
+        round(&pipeline, "2026-03-08T09:00").await;
+        world.discord.script(answers);
+        if name.starts_with("beadle dies") {
+            pipeline.tick(at("2026-03-09T08:00")).await.unwrap();
+            pipeline.claim(at("2026-03-09T08:00")).await.unwrap();
+        } else {
+            deliver(&pipeline, "2026-03-09T08:00").await;
+        }
+        drop(pipeline);
+        let pipeline = world.open("2026-03-09T08:02").await;
+        for minute in [2, 4, 6, 8] {
+            deliver(&pipeline, &format!("2026-03-09T08:{minute:02}")).await;
+        }
+        let titles: Vec<String> =
+            world.discord.messages().iter().map(|message| title(&message.body)).collect();
+        let week: Vec<&String> = titles.iter().filter(|title| title.starts_with("Week")).collect();
+        assert!(week.len() >= 3, "{name}: {titles:?}");
+        for (at, title) in week.iter().enumerate() {
+            let part = format!(" · {} of {}", at + 1, week.len());
+            assert!(title.replace(" (late)", "").ends_with(&part), "{name}: {titles:?}");
+        }
+        let told = world.discord.messages().iter().map(|m| m.body.to_string()).collect::<String>();
+        for n in 0..180 {
+            assert!(told.contains(&format!("**Talk {n} on")), "{name}: {n}");
+        }
+        assert!(rows(&pipeline, DeliveryState::Pending).await.is_empty(), "{name}");
+        // Of both digests the parts are in one post.
+        let posts = if kind == FORUM { 2 } else { 0 };
+        assert_eq!(world.discord.threads().len(), posts, "{name}: {:?}", world.discord.threads());
+    }
+}
+
+/// What the operator revives of a message in parts is that part alone.
+#[tokio::test]
+async fn a_part_that_was_refused_is_sent_alone() {
+    let world = World::with(
+        r#"
+        [feed.site]
+        url = "feed.ics"
+        settle = "0s"
+        [[watch]]
+        name = "all"
+        feeds = ["site"]
+        announce = []
+        [[digest]]
+        name = "week"
+        every = "Mon 08:00"
+        watch = ["all"]
+        to = ["channel"]
+        [receiver.channel]
+        discord = { channel = "7" }
+        "#,
+    );
+    let talk = |n: usize| {
+        let start = format!("202603{:02}T{:02}0000", 9 + n % 7, 8 + n / 14);
+        event(&format!("{n}@example.edu"), &format!("Talk {n} on a long and winding road"), &start)
+    };
+    world.feed(calendar(&(0..150).map(talk).collect::<Vec<_>>()));
+    let pipeline = world.open("2026-03-08T08:00").await;
+    round(&pipeline, "2026-03-08T09:00").await;
+    let refused = || Answer::error(400, 50035, "Invalid Form Body");
+    world.discord.script([refused(), refused()]);
+    deliver(&pipeline, "2026-03-09T08:00").await;
+    let before = world.posts();
+    assert_eq!(rows(&pipeline, DeliveryState::Dead).await.len(), 2, "{before:?}");
+    pipeline.store.intervene("", Happening::Revived, at("2026-03-09T08:00")).await.unwrap();
+    deliver(&pipeline, "2026-03-09T08:00").await;
+    let mut titles = world.posts();
+    titles.sort();
+    let week = "Week of Mon, Mar 9 – Sun, Mar 15, 2026";
+    let count = titles.len();
+    let expected: Vec<String> = (1..=count).map(|n| format!("{week} · {n} of {count}")).collect();
+    assert_eq!(titles, expected);
+    assert!(count >= 3);
 }

@@ -279,6 +279,7 @@ fn remembering() -> (Wire, Arc<Mutex<Channel>>) {
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
         match (request.method.as_str(), path) {
             ("GET", "/users/@me") => Reply::ok(json!({ "id": "1" })),
+            ("GET", "/channels/7") => Reply::ok(json!({ "id": "7", "type": 0, "name": "general" })),
             ("POST", "/channels/7/messages") => {
                 let id = channel.add(&request.json, "1");
                 if std::mem::take(&mut channel.loses) {
@@ -342,7 +343,8 @@ async fn what_may_have_arrived_is_looked_for_before_it_is_sent_again() {
     assert_eq!(done.sent, 1);
     let sent = rows(&pipeline, DeliveryState::Sent).await;
     let channel = channel.lock().unwrap();
-    assert_eq!(sent[0].remote_id.as_deref(), channel.messages[0]["id"].as_str());
+    let id = channel.messages[0]["id"].as_str().unwrap();
+    assert_eq!(sent[0].remote_id.as_deref(), Some(format!("7/{id}").as_str()));
     assert_eq!((channel.messages.len(), channel.reads), (251, 3), "and not posted again");
 }
 

@@ -4,11 +4,12 @@
 //! |---|---|
 //! | text → tables, wrong types, unknown keys | `reader` |
 //! | one text → a time, a duration, an address | `values` |
-//! | tables → [`Config`], and what its parts must agree on | `model` |
+//! | tables → [`Config`], and what its parts must agree on | `model`, `discord` |
 //! | errors → lines with line, key and hint, secrets masked | `report` |
 //! | `[http]`, `[alive]`, `[tls]` | `operation` |
 //! | secrets, read when needed | [`secret`] |
 
+mod discord;
 mod model;
 mod operation;
 mod reader;
@@ -27,6 +28,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use crate::plan::{Digest, Watch};
+pub use discord::{DiscordTarget, Ping, Quiet, Via};
 pub use report::ConfigError;
 use report::{Complaint, Place};
 use secret::SecretSource;
@@ -43,6 +45,8 @@ pub struct Config {
     pub feeds: BTreeMap<String, Feed>,
     pub watches: Vec<Watch>,
     pub digests: Vec<Digest>,
+    /// Whom watches call in Discord, by their names.
+    pub pings: BTreeMap<String, Ping>,
     pub receivers: BTreeMap<String, Receiver>,
     pub discord: Discord,
     pub email: Option<Email>,
@@ -243,14 +247,6 @@ pub struct Receiver {
     pub terminal: bool,
     /// Show meeting passcodes that stand in descriptions. Default: no.
     pub show_passcodes: bool,
-}
-
-#[derive(Clone, Debug)]
-pub enum DiscordTarget {
-    /// By the bot whose token is `[discord] token`.
-    Channel { id: u64 },
-    /// The webhook's whole URL is a secret.
-    Webhook { url: SecretSource },
 }
 
 #[derive(Clone, Debug)]

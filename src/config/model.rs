@@ -1,6 +1,6 @@
 //! Which keys there are, and what they must agree on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Time;
@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use toml::de::DeTable;
 use url::Url;
 
+use super::discord::Ping;
 use super::reader::{Placed, Reader, Table};
 use super::report::{Complaint, ConfigError, Report};
 use super::{
-    Auth, Config, Discord, DiscordTarget, Email, EmailTarget, Feed, FeedUrl, NeededSecret,
-    Receiver, SmtpServer, operation, values,
+    Auth, Config, Discord, Email, EmailTarget, Feed, FeedUrl, NeededSecret, Receiver, SmtpServer,
+    discord, operation, values,
 };
 use crate::plan::{Announce, Digest, Matcher, Schedule, Watch};
 
@@ -125,7 +126,9 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
         used: BTreeSet::new(),
     };
     let tables = r.listed_tables(&mut file, "watch");
-    let watches: Vec<_> = tables.into_iter().map(|table| watch(r, table, &mut names)).collect();
+    let mut pings = BTreeMap::new();
+    let watches: Vec<_> =
+        tables.into_iter().map(|table| watch(r, table, &mut names, &mut pings)).collect();
     let watch_names = names.sources.clone();
     let tables = r.listed_tables(&mut file, "digest");
     let digests =
@@ -152,6 +155,7 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
             .collect(),
         watches,
         digests,
+        pings,
         receivers: receiver_tables
             .into_iter()
             .map(|(name, table)| (name.to_owned(), receiver(r, name, table, has_token, sends_mail)))
@@ -287,7 +291,12 @@ fn required_references<'a>(
 }
 
 /// `[[watch]]`
-fn watch<'a>(r: &mut Reader<'a>, mut table: Table<'a>, names: &mut Names<'a>) -> Watch {
+fn watch<'a>(
+    r: &mut Reader<'a>,
+    mut table: Table<'a>,
+    names: &mut Names<'a>,
+    pings: &mut BTreeMap<String, Ping>,
+) -> Watch {
     let name = own_name(r, &mut table, names);
     let feeds = required_references(r, &mut table, "feeds", "feed", &names.feeds);
     names.used.extend(feeds.iter().map(|feed| ("feed", *feed)));
@@ -310,6 +319,9 @@ fn watch<'a>(r: &mut Reader<'a>, mut table: Table<'a>, names: &mut Names<'a>) ->
         default.into_iter().flatten().collect()
     });
     let welcome = r.flag(&mut table, "welcome");
+    if let Some(ping) = discord::ping(r, &mut table) {
+        pings.insert(name.clone(), ping);
+    }
     // A watch may be there for a digest alone.
     let silent = announce.is_empty() && remind.is_empty() && remind_all_day.is_empty() && !welcome;
     let to = if silent && !table.has("to") {
@@ -429,7 +441,7 @@ fn receiver<'a>(
     sends_mail: bool,
 ) -> Receiver {
     let discord = r.table(&mut table, "discord");
-    let discord = discord.and_then(|table| discord_target(r, table, has_token));
+    let discord = discord.and_then(|table| discord::target(r, table, has_token));
     let email = r.table(&mut table, "email").map(|mut email| {
         r.require(&email, "to", "[\"list@example.edu\"]");
         let to = r.parsed_list(&mut email, "to", values::address).unwrap_or_default();
@@ -458,31 +470,4 @@ fn receiver<'a>(
     }
     r.finish(table);
     Receiver { name: name.to_owned(), discord, email, terminal, show_passcodes }
-}
-
-/// `discord = { … }` of a receiver.
-fn discord_target<'a>(
-    r: &mut Reader<'a>,
-    mut table: Table<'a>,
-    has_token: bool,
-) -> Option<DiscordTarget> {
-    let channel = r.digits(&mut table, "channel");
-    let channel = channel.and_then(|digits| r.understood(digits, values::channel));
-    let webhook = r.secret(&mut table, "webhook");
-    match (table.has("channel"), table.has("webhook")) {
-        (true, false) if !has_token => r.error(
-            table.key_span("channel"),
-            "a channel needs the token of a bot",
-            "add [discord] with token = { env = \"DISCORD_TOKEN\" }",
-        ),
-        (false, false) | (true, true) => r.error(
-            table.span.clone(),
-            format!("`{}` needs either `channel` or `webhook`", table.path),
-            "a channel needs a bot; a webhook needs only its URL, kept as a secret",
-        ),
-        _ => {}
-    }
-    r.finish(table);
-    let channel = channel.map(|id| DiscordTarget::Channel { id });
-    channel.or(webhook.map(|url| DiscordTarget::Webhook { url }))
 }

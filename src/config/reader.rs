@@ -69,6 +69,11 @@ impl<'a> Table<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Whether a key holds a table.
+    pub fn is_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
     /// Whether a key is written as `[]`.
     pub fn is_empty_list(&self, key: &str) -> bool {
         let list = self.entries.get(key).and_then(|value| value.get_ref().as_array());

@@ -91,7 +91,8 @@ fn the_example_posts_and_mails_when_four_lines_are_uncommented() {
         ]
     );
     let target = config.receivers["seminars-channel"].discord.as_ref();
-    assert!(matches!(target, Some(DiscordTarget::Channel { id: 123456789012345678 })));
+    let via = target.map(|target| &target.via);
+    assert!(matches!(via, Some(Via::Channel { id: 123456789012345678 })));
     let server = config.email.unwrap().server.unwrap();
     assert_eq!((server.host.as_str(), server.port), ("smtp.example.edu", 587));
     assert_eq!(server.username.as_deref(), Some("beadle"));
@@ -127,11 +128,13 @@ fn every_key_is_read() {
         exclude = ["x"]
         announce = ["details"]
         remind = ["1w at 8:30", "0m"]
-        to = ["r"]
+        to = ["r", "forum"]
+        ping = ["11", "12"]
         [[watch]]
         name = "for the digest"
         feeds = ["a"]
         announce = []
+        ping = { new = ["13"], cancelled = ["14"] }
         [[digest]]
         name = "d"
         every = "tue, Friday 17:30"
@@ -140,7 +143,7 @@ fn every_key_is_read() {
         send_empty = true
         to = ["r"]
         [discord]
-        token = { file = "token" }
+        token = { env = "TOKEN" }
         api_url = "http://127.0.0.1:8080"
         gateway_url = "ws://127.0.0.1:8081"
         admin_channel = "99"
@@ -150,9 +153,20 @@ fn every_key_is_read() {
         list_domain = "lists.example.edu"
         server = "smtp://localhost?tls=none"
         [receiver.r]
-        discord = { webhook = { env = "HOOK" } }
         email = { to = ["c@example.edu"] }
         show_passcodes = true
+        [receiver.r.discord]
+        webhook = { env = "HOOK" }
+        thread = "17"
+        username = "Seminars"
+        avatar = "https://example.edu/owl.png"
+        tags = { Talks = "18" }
+        [receiver.forum.discord]
+        channel = 7
+        thread_per_event = true
+        crosspost = true
+        quiet = "22:00-7:30"
+        tags = { Seminar = "talks", "Summer School" = "19" }
         [receiver.s]
         terminal = true
         "#,
@@ -183,7 +197,10 @@ fn every_key_is_read() {
     let server = config.email.as_ref().unwrap().server.as_ref().unwrap();
     assert_eq!((server.port, server.tls), (25, Tls::None));
     let receiver = &config.receivers["r"];
-    assert!(matches!(receiver.discord, Some(DiscordTarget::Webhook { .. })));
+    assert!(matches!(
+        receiver.discord.as_ref().map(|target| &target.via),
+        Some(Via::Webhook { .. })
+    ));
     assert_eq!(receiver.email.as_ref().unwrap().to, ["c@example.edu"]);
     assert!(receiver.show_passcodes && !receiver.terminal);
     assert_eq!(
@@ -863,6 +880,138 @@ error: config.toml:7:11: `admin` is the name of what is sent to `discord.admin_c
 7 | [receiver.admin]
   |           ^^^^^
   hint: give the receiver another name
+"##);
+}
+
+#[test]
+fn errors_of_values_of_a_place_in_discord() {
+    assert_snapshot!(added(r##"[discord]
+token = { env = "T" }
+[receiver.x.discord]
+channel = "7"
+thread = "8"
+username = "Clyde"
+avatar = "owl.png"
+quiet = "22:00"
+tags = { Seminar = 5, Talk = "talks" }
+[receiver.y.discord]
+webhook = { env = "HOOK" }
+thread = "general"
+username = "Seminars"
+thread_per_event = true
+crosspost = true
+quiet = "08:00-08:00"
+tags = { Talk = "talks" }
+"##), @r##"
+error: config.toml:8:1: `receiver.x.discord.thread` goes with `webhook` only
+  |
+8 | thread = "8"
+  | ^^^^^^
+  hint: a bot posts under its own name, and a thread is named as the channel: channel = "…"
+
+error: config.toml:9:1: `receiver.x.discord.username` goes with `webhook` only
+  |
+9 | username = "Clyde"
+  | ^^^^^^^^
+  hint: a bot posts under its own name, and a thread is named as the channel: channel = "…"
+
+error: config.toml:9:12: Discord allows no webhook a name with "clyde" in it
+  |
+9 | username = "Clyde"
+  |            ^^^^^^^
+  hint: choose another name
+
+error: config.toml:10:1: `receiver.x.discord.avatar` goes with `webhook` only
+   |
+10 | avatar = "owl.png"
+   | ^^^^^^
+  hint: a bot posts under its own name, and a thread is named as the channel: channel = "…"
+
+error: config.toml:10:10: this is not a URL: relative URL without a base
+   |
+10 | avatar = "owl.png"
+   |          ^^^^^^^^^
+  hint: write it such as `https://example.edu/…`
+
+error: config.toml:11:9: "22:00" is not a part of the day
+   |
+11 | quiet = "22:00"
+   |         ^^^^^^^
+  hint: write it as `22:00-07:00`
+
+error: config.toml:12:20: `receiver.x.discord.tags.Seminar` must be a text
+   |
+12 | tags = { Seminar = 5, Talk = "talks" }
+   |                    ^
+  hint: write "Seminar" = "the tag's name"
+
+error: config.toml:15:10: a channel is named by its number
+   |
+15 | thread = "general"
+   |          ^^^^^^^^^
+  hint: in Discord: Settings, Advanced, Developer Mode; then right-click the channel, Copy ID
+
+error: config.toml:17:1: `thread` beside `thread_per_event`
+   |
+17 | thread_per_event = true
+   | ^^^^^^^^^^^^^^^^
+  hint: take one of them out: a thread holds no threads
+
+error: config.toml:18:1: `receiver.y.discord.crosspost` goes with `channel` only
+   |
+18 | crosspost = true
+   | ^^^^^^^^^
+  hint: Discord lets bots publish messages, but not webhooks
+
+error: config.toml:19:9: "08:00-08:00" is no time at all
+   |
+19 | quiet = "08:00-08:00"
+   |         ^^^^^^^^^^^^^
+  hint: write it as `22:00-07:00`
+
+error: config.toml:20:17: a webhook does not know the tag "talks"
+   |
+20 | tags = { Talk = "talks" }
+   |                 ^^^^^^^
+  hint: name it by its id, or let a bot post instead
+"##);
+}
+
+#[test]
+fn errors_of_pings() {
+    let watch = |ping: &str| {
+        added(&format!(
+            "[[watch]]\nname = \"w\"\nfeeds = [\"seas\"]\nto = [\"hall\"]\nping = {ping}"
+        ))
+    };
+    assert_snapshot!(watch("[\"@everyone\", \"5\"]"), @r##"
+error: config.toml:8:9: a role is named by its number
+  |
+8 | ping = ["@everyone", "5"]
+  |         ^^^^^^^^^^^
+  hint: in Discord: Settings, Advanced, Developer Mode; then Server Settings, Roles, right-click the role, Copy Role ID
+"##);
+    assert_snapshot!(watch("{ new = [\"5\"], moved = [\"6\"] }"), @r##"
+error: config.toml:8:23: unknown key `moved`
+  |
+8 | ping = { new = ["5"], moved = ["6"] }
+  |                       ^^^^^
+  hint: known in `watch.ping`: `cancelled`, `changed`, `new`, `reminder`
+"##);
+    assert_snapshot!(watch("\"5\""), @r##"
+error: config.toml:8:8: `watch.ping` must be a list of texts, not a text
+  |
+8 | ping = "5"
+  |        ^^^
+  hint: write it in brackets: ping = ["…"]
+"##);
+    let roles: Vec<String> = (1..30).map(|role| format!("\"{role}\"")).collect();
+    assert_snapshot!(watch(&format!("[{}]", roles.join(", "))), @r##"
+error: config.toml:8:1: `watch.ping` names more than 20 roles
+  |
+8 | ping = ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23", "24", "25", "26", "27", "28", "29"]
+  | ^^^^
+  hint: make one role for those who want to be called
 "##);
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::reader::Parsed;
 use super::report::Complaint;
-use super::{FeedUrl, SmtpServer, Tls};
+use super::{FeedUrl, Quiet, SmtpServer, Tls};
 use crate::plan::{Announce, Lead, Schedule};
 
 /// The words of `announce`.
@@ -478,6 +478,47 @@ pub(super) fn channel(text: &str) -> Parsed<u64> {
             "in Discord: Settings, Advanced, Developer Mode; then right-click the channel, Copy ID",
         ),
     }
+}
+
+/// Discord's number for a role.
+pub(super) fn role(text: &str) -> Parsed<u64> {
+    match text.trim().parse() {
+        Ok(id) if id > 0 => Ok(id),
+        _ => wrong(
+            "a role is named by its number",
+            "in Discord: Settings, Advanced, Developer Mode; then Server Settings, Roles, \
+             right-click the role, Copy Role ID",
+        ),
+    }
+}
+
+/// A name that a webhook may post under.
+/// <https://docs.discord.com/developers/resources/webhook#create-webhook>
+pub(super) fn webhook_name(text: &str) -> Parsed<String> {
+    let name = line(text)?;
+    if name.encode_utf16().count() > 80 {
+        return wrong("this name is too long", "at most 80 characters");
+    }
+    let lower = name.to_lowercase();
+    match ["discord", "clyde"].into_iter().find(|word| lower.contains(word)) {
+        Some(word) => wrong(
+            format!("Discord allows no webhook a name with {word:?} in it"),
+            "choose another name",
+        ),
+        None => Ok(name.trim().to_owned()),
+    }
+}
+
+/// `22:00-07:00`.
+pub(super) fn quiet(text: &str) -> Parsed<Quiet> {
+    let Some((from, until)) = text.split_once(['-', '–']) else {
+        return wrong(format!("{text:?} is not a part of the day"), "write it as `22:00-07:00`");
+    };
+    let quiet = Quiet { from: time(from)?, until: time(until)? };
+    if quiet.from == quiet.until {
+        return wrong(format!("{text:?} is no time at all"), "write it as `22:00-07:00`");
+    }
+    Ok(quiet)
 }
 
 #[cfg(test)]

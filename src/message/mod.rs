@@ -3,6 +3,7 @@
 //! The words are chosen once, here, in a `View`; [`discord`], [`email`] and [`terminal`] only
 //! write it down, each with the escapes and limits of its medium. So all media say the same.
 
+mod calendar_link;
 mod dates;
 pub mod discord;
 pub mod email;
@@ -19,6 +20,7 @@ use jiff::civil::Date;
 
 use crate::calendar::{Event, Status, When, Zones, text};
 use crate::plan::{Field, Item, Kind, Notification, Reason};
+use calendar_link::calendar_link;
 use dates::{Dates, Moment, Period};
 
 /// What rendering needs to know besides the notification.
@@ -89,7 +91,11 @@ struct Card {
     /// Label and text of the description.
     about: Option<(&'static str, String)>,
     links: Vec<Link>,
+    /// Opens a calendar with the event filled in.
+    calendar: Option<String>,
     image: Option<String>,
+    /// The first of its categories.
+    category: Option<String>,
 }
 
 /// `Where: …`, on one line, or on two where it has changed.
@@ -474,6 +480,16 @@ impl Composer<'_> {
         rows.extend(online);
         let about = alone.then(|| self.about(item)).flatten();
         let image = event.image.as_deref().filter(|_| alone).and_then(|url| self.url(url));
+        let page = links.iter().find(|link| link.label == "Details");
+        let calendar = (alone && !off && tone != Tone::Withdrawn)
+            .then(|| {
+                let place = self.line(&event.location, MAX_PLACE);
+                let page = page.map(|link| link.url.as_str());
+                calendar_link(&title, &self.period(item), &place, page)
+            })
+            .flatten();
+        let names = event.categories.iter().map(|name| self.line(name, MAX_NAMES));
+        let category = names.into_iter().find(|name| !name.is_empty());
         Card {
             tone,
             badge: self.badge(item, tone, extent),
@@ -483,7 +499,9 @@ impl Composer<'_> {
             rows,
             about,
             links,
+            calendar,
             image,
+            category,
         }
     }
 

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::discord::Target;
 use super::*;
 use crate::calendar::{Event, EventKey, JoinLink, Organizer, Recurrence, Uid};
 use crate::plan::{Field, Item, Kind, Notification, Reason};
@@ -188,6 +187,17 @@ fn cases() -> Vec<(&'static str, Notification)> {
     vec![
         ("new", change(Reason::New, None, old.clone())),
         ("new_series_with_passcode", notification(Kind::Changes, vec![series])),
+        (
+            "new_with_picture",
+            change(
+                Reason::New,
+                None,
+                with(old.clone(), |event| {
+                    event.image = Some("https://events.example.edu/light.jpg".to_owned());
+                    event.categories = vec!["Exhibition".to_owned()];
+                }),
+            ),
+        ),
         ("possible_duplicate", change(Reason::PossibleDuplicate, None, old.clone())),
         (
             "rescheduled",
@@ -237,8 +247,15 @@ fn cases() -> Vec<(&'static str, Notification)> {
     ]
 }
 
-fn pretty(json: &str) -> String {
-    serde_json::to_string_pretty(&serde_json::from_str::<Value>(json).unwrap()).unwrap()
+/// What is posted in Discord where nobody is called.
+fn posts(notification: &Notification, style: &Style) -> Vec<Value> {
+    discord::render(notification, style, &discord::Attention::default())
+}
+
+/// Bodies one below the other.
+fn pretty(bodies: &[Value]) -> String {
+    let bodies = bodies.iter().map(|body| serde_json::to_string_pretty(body).unwrap());
+    bodies.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -246,10 +263,7 @@ fn every_reason_in_every_medium() {
     let style = Style::default();
     for (name, notification) in cases() {
         let mail = email::render(&notification, &style);
-        insta::assert_snapshot!(
-            format!("{name}.discord"),
-            pretty(&discord::render(&notification, &style, Target::Bot, KEY))
-        );
+        insta::assert_snapshot!(format!("{name}.discord"), pretty(&posts(&notification, &style)));
         insta::assert_snapshot!(
             format!("{name}.terminal"),
             terminal::render(&notification, &style)
@@ -265,6 +279,20 @@ fn every_reason_in_every_medium() {
 }
 
 #[test]
+fn a_role_is_called_above_the_post() {
+    let attention = discord::Attention { roles: vec![5], silent: true };
+    let notification = change(Reason::New, None, seminar());
+    let posts = discord::render(&notification, &Style::default(), &attention);
+    insta::assert_snapshot!("new_for_a_role.discord", pretty(&posts));
+}
+
+#[test]
+fn a_long_digest_goes_over_several_posts() {
+    let posts = posts(&long_digest(6, 10), &Style::default());
+    insta::assert_snapshot!("digest_long.discord", pretty(&posts));
+}
+
+#[test]
 fn a_late_notice_says_so() {
     let notification = change(Reason::New, None, seminar());
     for (seconds, expected) in [(61, "1 min"), (7_300, "2 h"), (400_000, "4 days")] {
@@ -274,7 +302,7 @@ fn a_late_notice_says_so() {
         assert!(terminal::render(&notification, &style).contains(&sentence));
         let mail = email::render(&notification, &style);
         assert!(mail.html.contains(&sentence), "{}", mail.html);
-        let body = discord::render(&notification, &style, Target::Bot, KEY);
+        let body = posts(&notification, &style)[0].to_string();
         assert!(body.contains(&sentence), "{body}");
     }
 }
@@ -289,7 +317,7 @@ fn passcodes_are_shown_only_to_those_who_may_see_them() {
         let style = Style { show_passcodes, ..Style::default() };
         let mail = email::render(&notification, &style);
         for text in [
-            discord::render(&notification, &style, Target::Webhook, KEY),
+            posts(&notification, &style)[0].to_string(),
             terminal::render(&notification, &style),
             mail.html,
             mail.text,
@@ -301,59 +329,117 @@ fn passcodes_are_shown_only_to_those_who_may_see_them() {
     }
 }
 
-#[test]
-fn a_webhook_gets_no_nonce() {
-    let notification = change(Reason::New, None, seminar());
-    let body = |target| {
-        let body = discord::render(&notification, &Style::default(), target, KEY);
-        serde_json::from_str::<Value>(&body).unwrap()
-    };
-    let (bot, webhook) = (body(Target::Bot), body(Target::Webhook));
-    assert_eq!(bot["nonce"], "0123456789abcdef012345678");
-    assert_eq!(bot["enforce_nonce"], true);
-    assert!(webhook.get("nonce").is_none() && webhook.get("enforce_nonce").is_none());
-    assert_eq!(bot["embeds"], webhook["embeds"]);
-    assert_eq!(webhook["allowed_mentions"], serde_json::json!({ "parse": [] }));
+/// A digest of many days with many talks each.
+fn long_digest(days: usize, talks: usize) -> Notification {
+    let mut items = Vec::new();
+    for (day, talk) in (1..=days).flat_map(|day| (0..talks).map(move |talk| (day, talk))) {
+        let start = at(&format!("2026-12-{day:02}T{:02}:{:02}", 8 + talk % 12, talk / 12));
+        let mut event = event(start.clone(), start);
+        event.summary = format!("Talk {talk} of day {day}: a name of some length");
+        items.push(item(Reason::Upcoming, None, event));
+    }
+    digest(items)
 }
 
-/// A long digest fills embeds day by day and counts the rest.
+/// The descriptions of each message.
+fn descriptions(posts: &[Value]) -> Vec<String> {
+    let of_post = |post: &Value| {
+        let embeds = post["embeds"].as_array().unwrap().iter();
+        let texts: Vec<_> = embeds.filter_map(|embed| embed["description"].as_str()).collect();
+        texts.join("\n")
+    };
+    posts.iter().map(of_post).collect()
+}
+
+/// A long digest goes over several messages, each with whole days.
 #[test]
 fn a_day_is_not_cut_in_two() {
-    let mut items = Vec::new();
-    for number in 0..60 {
-        let day = 1 + number / 10;
-        let start = at(&format!("2026-12-{day:02}T{:02}:00", 8 + number % 10));
-        let mut event = event(start.clone(), start);
-        event.summary = format!("Talk {number} of day {day}: {}", "long words");
-        items.push(item(Reason::Upcoming, None, event));
+    let posts = posts(&long_digest(6, 10), &Style::default());
+    let told = descriptions(&posts);
+    assert!(posts.len() > 1);
+    for text in &told {
+        assert_eq!(text.matches("**Talk ").count(), 10 * text.matches("### ").count(), "{text}");
     }
-    let body = discord::render(&digest(items), &Style::default(), Target::Bot, KEY);
-    let body: Value = serde_json::from_str(&body).unwrap();
-    let told: Vec<_> = body["embeds"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|embed| embed["description"].as_str().unwrap())
-        .collect();
-    let days = told.join("\n").matches("### ").count();
-    let talks = told.join("\n").matches("**Talk ").count();
-    assert_eq!(talks, days * 10);
-    assert!(days > 1);
-    assert!(told.last().unwrap().ends_with(&format!("… and {} more", 60 - talks)));
+    assert_eq!(told.join("\n").matches("**Talk ").count(), 60);
+    assert!(!told.concat().contains("more"));
+    let title = |at: usize| posts[at]["embeds"][0]["title"].as_str().unwrap();
+    assert_eq!(title(0), format!("Week of Mon, Nov 30 – Sun, Dec 6, 2026 · 1 of {}", posts.len()));
+    assert!(title(1).ends_with(&format!(" · 2 of {}", posts.len())));
+    assert!(
+        posts
+            .iter()
+            .all(|post| post["embeds"].as_array().unwrap().last().unwrap()["footer"].is_object())
+    );
+}
+
+/// A day that no message can hold begins one, and goes on in the next under its name.
+#[test]
+fn a_day_longer_than_a_message_goes_on_in_the_next() {
+    let mut week = long_digest(2, 3);
+    week.items.extend(long_digest(3, 100).items.split_off(200));
+    let told = descriptions(&posts(&week, &Style::default()));
+    let talks: usize = told.iter().map(|text| text.matches("**Talk ").count()).sum();
+    assert_eq!(talks, 106, "nothing is left out");
+    assert!(told[1].starts_with("### Thu, Dec 3\n"), "{}", told[1]);
+    for text in &told[2..] {
+        assert!(text.starts_with("### Thu, Dec 3 (continued)\n**Talk "), "{text}");
+    }
 }
 
 #[test]
-fn a_day_longer_than_an_embed_is_told_as_far_as_it_goes() {
-    let mut items = Vec::new();
-    for number in 0..200 {
-        let mut event = seminar();
-        event.summary = format!("Talk {number}");
-        items.push(item(Reason::Upcoming, None, event));
-    }
-    let body = discord::render(&digest(items), &Style::default(), Target::Bot, KEY);
-    let talks = body.matches("**Talk ").count();
-    assert!((10..200).contains(&talks), "{talks}");
-    assert!(body.contains(&format!("… and {} more", 200 - talks)));
+fn a_channel_is_not_flooded() {
+    let mut year = long_digest(28, 200);
+    year.more = 7;
+    let posts = posts(&year, &Style::default());
+    assert_eq!(posts.len(), 25);
+    let told = descriptions(&posts);
+    let talks: usize = told.iter().map(|text| text.matches("**Talk ").count()).sum();
+    let rest = format!("… and {} more", 28 * 200 + 7 - talks);
+    assert!(told[24].ends_with(&rest), "{rest}");
+}
+
+#[test]
+fn roles_are_called_in_the_first_message_and_silence_holds_for_all() {
+    let attention = discord::Attention { roles: vec![5, 6], silent: true };
+    let posts = discord::render(&long_digest(7, 10), &Style::default(), &attention);
+    assert_eq!(posts[0]["content"], "<@&5> <@&6>");
+    let allowed = serde_json::json!({ "parse": [], "roles": ["5", "6"] });
+    assert_eq!(posts[0]["allowed_mentions"], allowed);
+    assert_eq!(posts[1]["allowed_mentions"], serde_json::json!({ "parse": [] }));
+    assert!(posts[1].get("content").is_none());
+    assert!(posts.iter().all(|post| post["flags"] == 4096));
+}
+
+/// What is wrong keeps its colour; what is plain has that of its category.
+#[test]
+fn a_category_has_a_colour() {
+    let colour = |reason: Reason, categories: &[&str]| {
+        let names = categories.iter().map(|name| (*name).to_owned()).collect();
+        let event = with(seminar(), |event| event.categories = names);
+        posts(&change(reason, None, event), &Style::default())[0]["embeds"][0]["color"].clone()
+    };
+    let physics = colour(Reason::New, &["Physics"]);
+    assert_eq!(colour(Reason::Entered, &["PHYSICS", "Optics"]), physics);
+    assert_ne!(colour(Reason::New, &["Optics"]), physics);
+    assert_ne!(colour(Reason::Cancelled, &["Physics"]), physics);
+    assert_eq!(colour(Reason::New, &[]), Tone::New.colour());
+    assert_eq!(colour(Reason::Cancelled, &["Physics"]), Tone::Cancelled.colour());
+}
+
+/// A thread is named by its event, whatever becomes of that.
+#[test]
+fn a_thread_has_the_title_of_its_event() {
+    let name = |reason, title: &str| {
+        let event = with(seminar(), |event| event.summary = title.to_owned());
+        discord::thread_name(&change(reason, None, event), &Style::default())
+    };
+    assert_eq!(name(Reason::New, "Light that waits"), "Light that waits");
+    assert_eq!(name(Reason::Cancelled, "CANCELED: Light that waits"), "Light that waits");
+    assert_eq!(name(Reason::New, "@everyone <@1>"), "＠everyone ‹＠1>");
+    assert_eq!(name(Reason::New, " "), "(untitled event)");
+    assert_eq!(words::utf16(&name(Reason::New, &"🎻".repeat(200))), 99);
+    let weekly = discord::thread_name(&digest(week()), &Style::default());
+    assert_eq!(weekly, "Week of Mon, Nov 30 – Sun, Dec 6, 2026");
 }
 
 #[test]
@@ -610,21 +696,25 @@ fn markup_of(text: &str) -> String {
     out
 }
 
-/// What is wrong with a body, for a bot or a webhook.
-fn faults(body: &str, target: Target) -> Vec<String> {
-    let path = match target {
-        Target::Bot => "/channels/7/messages",
-        Target::Webhook => "/webhooks/8/token?wait=true&with_components=true",
-    };
-    openapi::faults("POST", path, &serde_json::from_str(body).unwrap())
+/// What is wrong with a body, for a bot, a webhook, and a forum.
+fn faults(body: &Value) -> Vec<String> {
+    let mut by_bot = body.clone();
+    by_bot["nonce"] = discord::nonce(KEY).into();
+    by_bot["enforce_nonce"] = true.into();
+    let forum = serde_json::json!({ "name": "x", "message": body });
+    let mut faults = openapi::faults("POST", "/channels/7/messages", &by_bot);
+    let hook = "/webhooks/8/token?wait=true&with_components=true";
+    faults.extend(openapi::faults("POST", hook, body));
+    faults.extend(openapi::faults("POST", "/channels/7/threads", &forum));
+    faults
 }
 
 #[test]
 fn discord_would_accept_every_case() {
+    openapi::warm_up();
     for (name, notification) in cases() {
-        for target in [Target::Bot, Target::Webhook] {
-            let body = discord::render(&notification, &Style::default(), target, KEY);
-            assert_eq!(faults(&body, target), Vec::<String>::new(), "{name}: {body}");
+        for body in posts(&notification, &Style::default()) {
+            assert_eq!(faults(&body), Vec::<String>::new(), "{name}: {body}");
         }
     }
 }
@@ -632,16 +722,16 @@ fn discord_would_accept_every_case() {
 #[test]
 fn any_text_keeps_within_discord() {
     proptest!(ProptestConfig::with_cases(96), |(notification in any_notification())| {
-        for target in [Target::Bot, Target::Webhook] {
-            let text = discord::render(&notification, &Style::default(), target, KEY);
-            prop_assert_eq!(faults(&text, target), Vec::<String>::new());
-        }
-        let text = discord::render(&notification, &Style::default(), Target::Bot, KEY);
-        let body: Value = serde_json::from_str(&text).unwrap();
+        let attention = discord::Attention { roles: vec![1, 2], silent: true };
+        let name = discord::thread_name(&notification, &Style::default());
+        prop_assert!((1..=100).contains(&words::utf16(&name)) && !name.trim().is_empty());
+        for mut body in discord::render(&notification, &Style::default(), &attention) {
+        prop_assert_eq!(faults(&body), Vec::<String>::new());
+        body.as_object_mut().unwrap().remove("content");
         let embeds = body["embeds"].as_array().unwrap();
         prop_assert!((1..=10).contains(&embeds.len()));
         prop_assert!(embeds.iter().map(embed_size).sum::<usize>() <= 6000);
-        prop_assert_eq!(&body["allowed_mentions"], &serde_json::json!({ "parse": [] }));
+        prop_assert_eq!(&body["allowed_mentions"]["parse"], &serde_json::json!([]));
         for embed in embeds {
             let fields = embed["fields"].as_array().map_or(&[][..], Vec::as_slice);
             let texts = [&embed["title"], &embed["description"]]
@@ -666,6 +756,7 @@ fn any_text_keeps_within_discord() {
                 prop_assert!(words::utf16(url) <= 512);
                 prop_assert!(words::utf16(button["label"].as_str().unwrap()) <= 80);
             }
+        }
         }
     });
     eprintln!("{} requests to Discord judged so far", openapi::judged());

@@ -107,9 +107,10 @@ pub struct SetupError(String);
 /// One call, one attempt: no retry, no database, no clock. Whether and when to try again is
 /// decided by the pipeline from the [`NotifyError`].
 pub trait Notifier: Send + Sync {
-    /// The exact bytes that every attempt will send. Pure: same input, same payload, and nothing
-    /// in feed text can make it fail or act.
-    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Payload;
+    /// The exact messages that every attempt will send, one after the other: one, or more where
+    /// the medium's limits ask for it. Pure: same input, same payloads, and nothing in feed text can
+    /// make it fail or act.
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Vec<Payload>;
 
     /// One attempt.
     fn send<'a>(
@@ -123,6 +124,7 @@ pub trait Notifier: Send + Sync {
     fn find<'a>(
         &'a self,
         _payload: &'a Payload,
+        _delivery: &'a DeliveryContext,
         _since: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
         Box::pin(async { Ok(Vec::new()) })
@@ -131,6 +133,12 @@ pub trait Notifier: Send + Sync {
     /// Whether messages would arrive, found out without sending one. The text is for people:
     /// `channel #seminars of Example University`.
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>>;
+
+    /// Whether the news of an event go into a thread of its own. If so, a message that is not in
+    /// [`DeliveryContext::thread`] has begun one, which has the message's own id.
+    fn keeps_threads(&self) -> bool {
+        false
+    }
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -149,6 +157,12 @@ pub struct DeliveryContext {
     pub now: Timestamp,
     /// Where to: the mail address; empty for backends whose endpoint has one address.
     pub address: String,
+    /// The thread that has the event's earlier news, where there is one.
+    pub thread: Option<String>,
+    /// [`Receipt::remote_id`] of the first part of a message, for a later part.
+    pub first_part: Option<String>,
+    /// [`Receipt::remote_id`] of what an earlier attempt left [unfinished](NotifyError::Unfinished).
+    pub posted: Option<String>,
 }
 
 /// A message this much later than its due time says so.
@@ -169,7 +183,8 @@ pub struct Payload(pub String);
 /// Proof of acceptance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// The other side's name for the message: a Discord message id, the mail server's answer.
+    /// The other side's name for the message: `<channel id>/<message id>` in Discord, where the
+    /// channel may be a thread; the mail server's answer.
     pub remote_id: String,
 }
 
@@ -182,6 +197,10 @@ pub enum NotifyError {
     /// May have been accepted: the line died, or the answer was a 5xx. Repeating may double it.
     #[error("{reason} (it is not known whether the message arrived)")]
     Uncertain { after: Option<Duration>, reason: String },
+    /// Accepted, but something that belongs to it is still to be done, such as publishing it. The
+    /// next attempt does that alone.
+    #[error("{reason}")]
+    Unfinished { remote_id: String, after: Option<Duration>, reason: String },
     /// This message will never be accepted: 400, SMTP 5xx.
     #[error("{reason}")]
     Permanent { reason: String },
@@ -239,6 +258,9 @@ mod tests {
             due_at: "2026-03-02T10:00:00Z".parse().unwrap(),
             now: now.parse().unwrap(),
             address: String::new(),
+            thread: None,
+            first_part: None,
+            posted: None,
         }
     }
 

@@ -65,9 +65,9 @@ impl std::fmt::Debug for Terminal {
 }
 
 impl Notifier for Terminal {
-    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Payload {
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Vec<Payload> {
         let style = delivery.style(self.show_passcodes, self.colour);
-        Payload(crate::message::terminal::render(notification, &style))
+        vec![Payload(crate::message::terminal::render(notification, &style))]
     }
 
     /// A broken pipe is [`NotifyError::Retry`]: who reads may come back.

@@ -6,6 +6,7 @@
 
 mod operation;
 mod order;
+mod parts;
 mod spool;
 mod trouble;
 mod turns;
@@ -929,6 +930,7 @@ impl Store {
             .bind(now.as_millisecond().saturating_sub(millis(KEEP_TOLD)))
             .execute(&mut *connection)
             .await?;
+        parts::tidy(&mut connection, now).await?;
         let result = sqlx::query("DELETE FROM outbox WHERE settled_at < $1")
             .bind(before)
             .execute(&mut *connection)
@@ -1119,7 +1121,8 @@ async fn insert_deliveries(
     now: Timestamp,
 ) -> Result<u64> {
     let mut inserted = 0;
-    for (position, new) in (0_i64..).zip(deliveries) {
+    // With room for the parts that a message may turn out to have.
+    for (position, new) in (0_i64..).step_by(parts::MAX_PARTS as usize).zip(deliveries) {
         let query: Query = sqlx::query(
             "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, due_at, \
                  not_after, position, attempt_at) \

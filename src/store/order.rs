@@ -19,18 +19,17 @@ impl Store {
 
 impl Delivery {
     /// Whether the other one, to the same endpoint, must be told first: it is an earlier change of
-    /// the same event, and told after this one would be taken for the newer.
-    pub fn comes_after(&self, other: &Delivery) -> bool {
+    /// the same event, and told after this one would be taken for the newer; or an earlier part of
+    /// the same message. One that has arrived, and is only to be finished, holds nothing up.
+    pub fn comes_after<'a>(&'a self, other: &'a Delivery) -> bool {
         let same = |a: &Item, b: &Item| (&a.feed, &a.key) == (&b.feed, &b.key);
         let changes = |one: &Delivery| one.notification.kind == Kind::Changes;
+        let items = |one: &'a Delivery| one.notification.items.iter();
+        let of_one_event =
+            || items(self).any(|item| items(other).any(|earlier| same(item, earlier)));
         self.endpoint == other.endpoint
+            && other.remote_id.is_none()
             && (other.due_at, other.position) < (self.due_at, self.position)
-            && changes(self)
-            && changes(other)
-            && self
-                .notification
-                .items
-                .iter()
-                .any(|item| other.notification.items.iter().any(|earlier| same(item, earlier)))
+            && (self.goes_on_with(other) || changes(self) && changes(other) && of_one_event())
     }
 }

@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 
 use super::openapi;
 
+/// The type of a channel that holds nothing but threads.
+pub const FORUM: u64 = 15;
+/// The type of a channel that others can follow.
+pub const ANNOUNCEMENT: u64 = 5;
+
 /// A request as it came in.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -30,6 +35,8 @@ pub struct Message {
     pub id: String,
     /// `channels/<id>` or `webhooks/<id>`.
     pub target: String,
+    /// The channel or thread that it is in; empty for the first one of a forum post.
+    pub channel: String,
     pub body: Value,
 }
 
@@ -110,6 +117,23 @@ struct State {
     nonce_window: Duration,
     /// What was wrong with requests.
     faults: Vec<String>,
+    /// By their ids.
+    threads: HashMap<String, Thread>,
+    /// `<channel>/<message>` of what was published.
+    published: Vec<String>,
+    webhook_channel: String,
+}
+
+/// A thread, begun with a message or as a post in a forum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    pub id: String,
+    pub name: String,
+    /// Ids of tags.
+    pub tags: Vec<String>,
+    pub archived: bool,
+    pub locked: bool,
+    pub deleted: bool,
 }
 
 /// The server; it stops taking connections when dropped.
@@ -123,6 +147,7 @@ pub struct DiscordStandIn {
 impl DiscordStandIn {
     /// Every channel exists and is called `#general` until [`DiscordStandIn::channel`] says more.
     pub fn start() -> DiscordStandIn {
+        openapi::warm_up();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
@@ -132,6 +157,9 @@ impl DiscordStandIn {
             channels: HashMap::new(),
             nonce_window: Duration::from_secs(300),
             faults: Vec::new(),
+            threads: HashMap::new(),
+            published: Vec::new(),
+            webhook_channel: "7".to_owned(),
         }));
         let stopped = Arc::new(AtomicBool::new(false));
         let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
@@ -157,10 +185,42 @@ impl DiscordStandIn {
         self.state().script.extend(answers);
     }
 
-    /// Name and type of a channel.
+    /// Name and type of a channel. A forum has the tags Talks (91) and Colloquium (92).
     pub fn channel(&self, id: u64, name: &str, kind: u64) {
-        let channel = json!({ "id": id.to_string(), "name": name, "type": kind });
+        let mut channel = json!({ "id": id.to_string(), "name": name, "type": kind });
+        if kind == FORUM {
+            channel["available_tags"] =
+                json!([{ "id": "91", "name": "Talks" }, { "id": "92", "name": "Colloquium" }]);
+        }
         self.state().channels.insert(id.to_string(), channel);
+    }
+
+    /// The webhook 8 is of this channel; of 7, unless it is said.
+    pub fn webhook_of(&self, channel: u64) {
+        let id = channel.to_string();
+        self.state().webhook_channel = id;
+    }
+
+    /// The threads begun so far, in order.
+    pub fn threads(&self) -> Vec<Thread> {
+        let mut threads: Vec<Thread> = self.state().threads.values().cloned().collect();
+        threads.sort_by(|a, b| a.id.cmp(&b.id));
+        threads
+    }
+
+    /// A thread that somebody began.
+    pub fn add_thread(&self, thread: Thread) {
+        self.state().threads.insert(thread.id.clone(), thread);
+    }
+
+    /// Somebody does something to a thread.
+    pub fn change_thread(&self, id: &str, change: impl FnOnce(&mut Thread)) {
+        change(self.state().threads.get_mut(id).unwrap());
+    }
+
+    /// What was published, as `<channel>/<message>`.
+    pub fn published(&self) -> Vec<String> {
+        self.state().published.clone()
     }
 
     /// How long a nonce is remembered; Discord says "a few minutes", here five.
@@ -297,12 +357,40 @@ impl State {
         };
         let parts: Vec<&str> = path.split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
-            ("POST", ["channels", id, "messages"]) => {
-                self.post(&format!("channels/{id}"), &request.json)
+            ("POST", ["channels", id, "messages"]) => match self.refusal(id) {
+                Some(refusal) => refusal,
+                None => self.post(&format!("channels/{id}"), id, &request.json),
+            },
+            ("POST", ["channels", id, "messages", message, "crosspost"]) => {
+                let name = format!("{id}/{message}");
+                if self.published.contains(&name) {
+                    return (400, error(40033, "This message has already been crossposted."));
+                }
+                self.published.push(name);
+                (200, json!({ "id": message }))
+            }
+            ("POST", ["channels", _, "messages", message, "threads"]) => {
+                if self.threads.contains_key(*message) {
+                    return (400, error(160_004, "A thread has already been created"));
+                }
+                self.begin(message, &request.json)
+            }
+            ("POST", ["channels", id, "threads"]) => {
+                let (_, message) =
+                    self.post(&format!("channels/{id}"), "", &request.json["message"]);
+                let id = message["id"].as_str().unwrap().to_owned();
+                self.begin(&id, &request.json)
+            }
+            ("PATCH", ["channels", id]) if self.threads.contains_key(*id) => {
+                let thread = self.threads.get_mut(*id).unwrap();
+                thread.archived = request.json["archived"].as_bool().unwrap_or(thread.archived);
+                (200, json!({ "id": id }))
             }
             ("POST", ["webhooks", id, _]) => {
-                let (status, message) = self.post(&format!("webhooks/{id}"), &request.json);
-                if request.path.contains("wait=true") {
+                let query = request.path.split_once("thread_id=");
+                let thread = query.map(|(_, rest)| rest.split('&').next().unwrap().to_owned());
+                let (status, message) = self.execute(id, thread, &request.json);
+                if status != 200 || request.path.contains("wait=true") {
                     (status, message)
                 } else {
                     (204, Value::Null)
@@ -331,7 +419,71 @@ impl State {
         }
     }
 
-    fn post(&mut self, target: &str, body: &Value) -> (u16, Value) {
+    /// Why no message can be written into a channel or thread.
+    fn refusal(&self, id: &str) -> Option<(u16, Value)> {
+        let kind = self.channels.get(id).and_then(|channel| channel["type"].as_u64());
+        match (self.threads.get(id), kind) {
+            (Some(Thread { deleted: true, .. }), _) => Some((404, error(10003, "Unknown Channel"))),
+            (Some(Thread { locked: true, .. }), _) => {
+                Some((400, error(160_005, "This thread is locked")))
+            }
+            (Some(Thread { archived: true, .. }), _) => {
+                Some((400, error(50083, "Tried to perform an operation on an archived thread")))
+            }
+            (None, Some(FORUM)) => {
+                Some((400, error(50008, "Cannot send messages in a non-text channel")))
+            }
+            _ => None,
+        }
+    }
+
+    /// A thread with the id of its first message.
+    fn begin(&mut self, id: &str, body: &Value) -> (u16, Value) {
+        let texts = |key: &str| -> Vec<String> {
+            let list = body[key].as_array().map_or(&[][..], Vec::as_slice);
+            list.iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+        };
+        let thread = Thread {
+            id: id.to_owned(),
+            name: body["name"].as_str().unwrap().to_owned(),
+            tags: texts("applied_tags"),
+            ..Thread::default()
+        };
+        self.threads.insert(id.to_owned(), thread);
+        (201, json!({ "id": id, "type": 11, "message": { "id": id, "channel_id": id } }))
+    }
+
+    fn execute(&mut self, id: &str, thread: Option<String>, body: &Value) -> (u16, Value) {
+        let target = format!("webhooks/{id}");
+        let channel = self.webhook_channel.clone();
+        let is_forum = self.channels.get(&channel).is_some_and(|found| found["type"] == FORUM);
+        match (thread, body["thread_name"].as_str()) {
+            (Some(thread), _) => match self.refusal(&thread) {
+                // A webhook opens what is archived.
+                Some((_, why)) if why["code"] == 50083 => self.post(&target, &thread, body),
+                Some(refusal) => refusal,
+                None => self.post(&target, &thread, body),
+            },
+            (None, None) if is_forum => {
+                (400, error(220_001, "Webhooks posted to forum channels must have a thread_name"))
+            }
+            (None, Some(_)) if !is_forum => {
+                (400, error(220_003, "Webhooks can only create threads in forum channels"))
+            }
+            (None, Some(name)) => {
+                let (status, mut message) = self.post(&target, "", body);
+                let id = message["id"].as_str().unwrap().to_owned();
+                let tags = body["applied_tags"].clone();
+                self.begin(&id, &json!({ "name": name, "applied_tags": tags }));
+                message["channel_id"] = json!(id);
+                (status, message)
+            }
+            (None, None) => self.post(&target, &channel, body),
+        }
+    }
+
+    /// `channel` is where it is to be found.
+    fn post(&mut self, target: &str, channel: &str, body: &Value) -> (u16, Value) {
         let nonce = body.get("nonce");
         if nonce.is_some() && body.get("enforce_nonce") == Some(&Value::Bool(true)) {
             let window = self.nonce_window;
@@ -341,12 +493,20 @@ impl State {
                     && at.elapsed() < window
             });
             if let Some((message, _)) = known {
-                return (200, json!({ "id": message.id, "content": message.body["content"] }));
+                let content = &message.body["content"];
+                let found = json!({ "id": message.id, "channel_id": channel, "content": content });
+                return (200, found);
             }
         }
         let id = (1_400_000_000_000_000_000_u64 + self.messages.len() as u64).to_string();
-        let message = Message { id: id.clone(), target: target.to_owned(), body: body.clone() };
+        let (target, channel) = (target.to_owned(), channel.to_owned());
+        let message = Message { id: id.clone(), target, channel, body: body.clone() };
+        let posted = json!({ "id": id, "channel_id": message.channel, "content": body["content"] });
         self.messages.push((message, Instant::now()));
-        (200, json!({ "id": id, "content": body["content"] }))
+        (200, posted)
     }
+}
+
+fn error(code: u64, message: &str) -> Value {
+    json!({ "code": code, "message": message })
 }

@@ -25,6 +25,15 @@ pub fn judged() -> usize {
     JUDGED.load(Ordering::Relaxed)
 }
 
+/// Reads the description and makes ready for the common requests, which takes longer than some
+/// clients wait.
+pub fn warm_up() {
+    let Some(description) = description() else { return };
+    for path in [&["channels", "1", "messages"][..], &["webhooks", "1", "token"][..]] {
+        description.judge("POST", path, &[], &Value::Null, &mut Faults::default());
+    }
+}
+
 /// What Discord would not accept in a request, or would accept and not do. `path` may begin with
 /// `/api/v10` and have a query; `body` is null where there is none.
 pub fn faults(method: &str, path: &str, body: &Value) -> Vec<String> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::permissions::{Permissions, in_channel};
 use super::{Bot, gone, text};
-use crate::config::{Config, DiscordTarget};
+use crate::config::{Config, Via};
 use crate::notify::NotifyError;
 
 /// To post, and to find its own posts again after a crash.
@@ -14,37 +14,50 @@ const POSTING: Permissions = Permissions::VIEW_CHANNEL
     .and(Permissions::EMBED_LINKS)
     .and(Permissions::READ_MESSAGE_HISTORY);
 
-/// Channel types into which a message cannot be posted as it is: category, forum, media.
-/// <https://docs.discord.com/developers/resources/channel#channel-object-channel-types>
-const WITHOUT_MESSAGES: [u64; 3] = [4, 15, 16];
-const THREADS: [u64; 3] = [10, 11, 12];
+/// To begin threads and to write there.
+const IN_THREADS: Permissions =
+    Permissions::CREATE_PUBLIC_THREADS.and(Permissions::SEND_MESSAGES_IN_THREADS);
 
-/// Whether the bot can post into the channel; gives what it is called.
-pub(super) async fn channel(bot: &Bot, id: u64) -> Result<String, NotifyError> {
+// Channel types: https://docs.discord.com/developers/resources/channel#channel-object-channel-types
+const CATEGORY: u64 = 4;
+const THREADS: [u64; 3] = [10, 11, 12];
+const FORUMS: [u64; 2] = [15, 16];
+
+/// Whether the bot can post into the channel, and begin threads there; gives what it is called.
+pub(super) async fn channel(bot: &Bot, id: u64, threads: bool) -> Result<String, NotifyError> {
     let get = async |path: String| bot.call(Method::GET, &path, None).await?.accepted().cloned();
     let me = get("/users/@me".to_owned()).await?;
     let me = text(&me, "id").unwrap_or_default();
     let channel = get(format!("/channels/{id}")).await?;
     let name = text(&channel, "name").map_or_else(|| id.to_string(), |name| format!("#{name}"));
     let kind = channel.get("type").and_then(Value::as_u64).unwrap_or_default();
-    if WITHOUT_MESSAGES.contains(&kind) {
-        return Err(gone(format!(
-            "{name} is a category or a forum, which takes no messages: name a text channel or a \
-             thread"
-        )));
+    let (is_thread, is_forum) = (THREADS.contains(&kind), FORUMS.contains(&kind));
+    if kind == CATEGORY {
+        return Err(is_category(&name));
     }
+    if is_thread && threads {
+        return Err(is_a_thread(&name));
+    }
+    let what = match (is_thread, is_forum) {
+        (true, _) => "thread",
+        (_, true) => "forum",
+        _ => "channel",
+    };
     // A direct message belongs to no server.
-    let Some(guild) = text(&channel, "guild_id") else { return Ok(format!("channel {name}")) };
+    let Some(guild) = text(&channel, "guild_id") else { return Ok(format!("{what} {name}")) };
     let guild = get(format!("/guilds/{guild}")).await?;
     let guild_id = text(&guild, "id").unwrap_or_default();
     let member = get(format!("/guilds/{guild_id}/members/{me}")).await?;
-    let is_thread = THREADS.contains(&kind);
     let (holder, needed) = match text(&channel, "parent_id").filter(|_| is_thread) {
         Some(parent) => {
             let in_thread = POSTING.without(Permissions::SEND_MESSAGES);
             let needed = in_thread.and(Permissions::SEND_MESSAGES_IN_THREADS);
             (get(format!("/channels/{parent}")).await?, needed)
         }
+        None if threads && is_forum => {
+            (channel, POSTING.and(Permissions::SEND_MESSAGES_IN_THREADS))
+        }
+        None if threads => (channel, POSTING.and(IN_THREADS)),
         None => (channel, POSTING),
     };
     let missing = needed.without(in_channel(&guild, &member, &holder, &me));
@@ -55,7 +68,6 @@ pub(super) async fn channel(bot: &Bot, id: u64) -> Result<String, NotifyError> {
              under Permissions, for the bot or its role"
         )));
     }
-    let what = if is_thread { "thread" } else { "channel" };
     Ok(format!("{what} {name} of {server}"))
 }
 
@@ -75,10 +87,27 @@ pub async fn invitation(bot: &Bot, config: &Config) -> Result<String, NotifyErro
 
 /// All that the configuration needs of the bot, in whichever channel.
 fn needed(config: &Config) -> Permissions {
-    let by_bot = |target: &DiscordTarget| matches!(target, DiscordTarget::Channel { .. });
-    let posts = config.receivers.values().any(|one| one.discord.as_ref().is_some_and(by_bot));
-    match posts || config.discord.admin_channel.is_some() {
-        true => POSTING,
-        false => Permissions::NONE,
+    let mut needed = Permissions::NONE;
+    if config.discord.admin_channel.is_some() {
+        needed = needed.and(POSTING);
     }
+    let targets = config.receivers.values().filter_map(|one| one.discord.as_ref());
+    for target in targets.filter(|target| matches!(target.via, Via::Channel { .. })) {
+        needed = needed.and(POSTING);
+        if target.thread_per_event || !target.tags.is_empty() {
+            needed = needed.and(IN_THREADS);
+        }
+    }
+    if !needed.is_none() && !config.pings.is_empty() {
+        needed = needed.and(Permissions::MENTION_EVERYONE);
+    }
+    needed
+}
+
+pub(super) fn is_category(name: &str) -> NotifyError {
+    gone(format!("{name} is a category, which takes no messages: name a channel in it"))
+}
+
+pub(super) fn is_a_thread(name: &str) -> NotifyError {
+    gone(format!("{name} is a thread, which holds no threads: take out thread_per_event"))
 }

@@ -18,15 +18,19 @@ impl Permissions {
     pub const SEND_MESSAGES: Permissions = Permissions(1 << 11);
     pub const EMBED_LINKS: Permissions = Permissions(1 << 14);
     pub const READ_MESSAGE_HISTORY: Permissions = Permissions(1 << 16);
+    pub const MENTION_EVERYONE: Permissions = Permissions(1 << 17);
+    pub const CREATE_PUBLIC_THREADS: Permissions = Permissions(1 << 35);
     pub const SEND_MESSAGES_IN_THREADS: Permissions = Permissions(1 << 38);
 
     /// By the names that people see in Discord's settings.
-    const NAMES: [(Permissions, &str); 5] = [
+    const NAMES: [(Permissions, &str); 7] = [
         (Self::VIEW_CHANNEL, "View Channel"),
         (Self::SEND_MESSAGES, "Send Messages"),
+        (Self::CREATE_PUBLIC_THREADS, "Create Public Threads"),
         (Self::SEND_MESSAGES_IN_THREADS, "Send Messages in Threads"),
         (Self::EMBED_LINKS, "Embed Links"),
         (Self::READ_MESSAGE_HISTORY, "Read Message History"),
+        (Self::MENTION_EVERYONE, "Mention @everyone, @here and All Roles"),
     ];
 
     /// For an invitation.

@@ -25,7 +25,7 @@ const EPOCH: i64 = 1_420_070_400_000;
 /// Messages of the bot in the channel since then that are what posting `body` makes.
 pub(super) async fn find(
     bot: &Bot,
-    channel: u64,
+    channel: &str,
     body: &Value,
     since: Timestamp,
 ) -> Result<Vec<Receipt>, NotifyError> {

@@ -150,6 +150,9 @@ mod tests {
             due_at: jiff::Timestamp::UNIX_EPOCH,
             now: jiff::Timestamp::UNIX_EPOCH,
             address: String::new(),
+            thread: None,
+            first_part: None,
+            posted: None,
         };
         for (subject, expected) in table {
             let eml = format!("From: a@b\r\nSubject: {subject}\r\nTo: x\r\n\r\nSubject: no\r\n");

@@ -157,7 +157,7 @@ impl List {
 impl Notifier for List {
     /// A whole RFC 5322 message. Nothing in it is random, the MIME boundary included: the same
     /// delivery has the same bytes.
-    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Payload {
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Vec<Payload> {
         let style = delivery.style(self.show_passcodes, false);
         let mail = crate::message::email::render(notification, &style);
         let office = &self.office;
@@ -198,7 +198,7 @@ impl Notifier for List {
         ] {
             message.headers_mut().insert_raw(HeaderValue::new(name, value.to_owned()));
         }
-        Payload(String::from_utf8_lossy(&message.formatted()).into_owned())
+        vec![Payload(String::from_utf8_lossy(&message.formatted()).into_owned())]
     }
 
     fn send<'a>(

@@ -106,3 +106,13 @@ CREATE TABLE parked (
     retry_at BIGINT NOT NULL,
     reason   TEXT NOT NULL
 );
+
+-- The threads in Discord that have the news of one event each.
+CREATE TABLE thread (
+    endpoint  TEXT NOT NULL,
+    feed      TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    remote_id TEXT NOT NULL,
+    used_at   BIGINT NOT NULL,
+    PRIMARY KEY (endpoint, feed, key)
+);
