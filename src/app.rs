@@ -21,7 +21,7 @@ use crate::calendar::Zones;
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
 use crate::notify::{self, Registry, discord};
-use crate::pipeline::{Delivered, Pipeline, Polled};
+use crate::pipeline::{Delivered, Pipeline, Polled, beside};
 use crate::progress::{Loop, Progress};
 use crate::store::{Access, Store, StoreError};
 use crate::systemd::Systemd;
@@ -298,49 +298,39 @@ async fn deliver_loop(
     let longest = signs.longest_sleep();
     loop {
         let idle = under_way.is_empty();
-        let mut ended = false;
-        let done = {
-            let round = async {
-                if resume {
-                    pipeline.resume(now()).await?;
-                    resume = false;
-                }
-                pipeline.tick(now()).await?;
-                let start = now();
-                let (queues, _) = pipeline.claim(start).await?;
-                if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
-                    let rows = pipeline.store.tidy(start).await?;
-                    debug!(rows, "tidied");
-                    tidied = Some(start);
-                }
-                signs.give(pipeline, idle && queues.is_empty()).await?;
-                Ok((queues, start, pipeline.next_due(now()).await?))
-            };
-            tokio::pin!(round);
-            // What is being sent goes on meanwhile: it may be holding the database.
-            loop {
-                tokio::select! {
-                    done = &mut round => break done,
-                    Some(sent) = under_way.next() => match sent {
-                        Ok(_) => ended = true,
-                        Err(error) => break Err(error),
-                    }
-                }
+        let round = async {
+            if resume {
+                pipeline.resume(now()).await?;
+                resume = false;
             }
+            pipeline.tick(now()).await?;
+            let start = now();
+            let (queues, _) = pipeline.claim(start).await?;
+            if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
+                let rows = pipeline.store.tidy(start).await?;
+                debug!(rows, "tidied");
+                tidied = Some(start);
+            }
+            signs.give(pipeline, idle && queues.is_empty()).await?;
+            Ok((queues, start, pipeline.next_due(now()).await?))
         };
+        let (done, sent) = beside(&mut under_way, round).await;
+        let ended = !sent.is_empty();
+        let failed = sent.into_iter().find_map(Result::err);
         let refused: Option<StoreError> = match done {
             Ok((queues, start, next)) => {
                 let send = |queue| pipeline.send(queue, start);
                 under_way.extend(queues.into_iter().map(send));
-                // To an endpoint that was busy, more may be due.
-                if ended {
-                    continue;
-                }
-                tokio::select! {
-                    () = &mut stopped => break,
-                    Some(sent) = under_way.next() => sent.err(),
-                    () = news.notified() => None,
-                    () = sleep_until(next, longest) => None,
+                match failed {
+                    Some(error) => Some(error),
+                    // To an endpoint that was busy, more may be due.
+                    None if ended => None,
+                    None => tokio::select! {
+                        () = &mut stopped => break,
+                        Some(sent) = under_way.next() => sent.err(),
+                        () = news.notified() => None,
+                        () = sleep_until(next, longest) => None,
+                    },
                 }
             }
             Err(error) => Some(error),

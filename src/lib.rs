@@ -103,7 +103,7 @@
 //! | promise | exactly | tests |
 //! |---|---|---|
 //! | nothing is lost by a crash | after any number of SIGKILLs each message owed has reached each receiver | `kills`: `a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised` |
-//! | nothing is doubled by a crash | by a bot: never, since Discord remembers its nonce for minutes and later the channel is read; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_between_sending_and_noting_it_doubles_nothing`, `an_answer_that_is_lost_doubles_nothing`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
+//! | nothing is doubled by a crash | by a bot: never: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
 //! | each reminder is told once to each receiver | when it is due; late, it says so; not at all where its event has begun, and then there is a record | `year`: `a_year_of_mishaps_loses_nothing_and_repeats_nothing`; `each_lead_is_told_once_whatever_the_clocks_do` |
 //! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
 //! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |

@@ -99,7 +99,7 @@ pub struct Pipeline {
 /// Does one thing while others go on, and gives what of those has ended meanwhile. Whoever is waited
 /// for with `await` alone stops those under way, which may stand before it in the line for the store:
 /// both would wait for ever.
-async fn beside<T, F: Future>(
+pub(crate) async fn beside<T, F: Future>(
     under_way: &mut FuturesUnordered<F>,
     one: impl Future<Output = T>,
 ) -> (T, Vec<F::Output>) {

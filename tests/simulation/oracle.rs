@@ -370,7 +370,12 @@ impl Oracle {
     ) -> Verdict {
         let key = (endpoint.to_owned(), about);
         let before = self.heard.insert(key, view.clone());
-        let unsure = self.unsure.remove(&(endpoint.to_owned(), about.0));
+        let whom = (endpoint.to_owned(), about.0);
+        let unsure = self.unsure.contains(&whom);
+        // A word on one week of a series leaves the rest of it in doubt.
+        if about.1.is_none() {
+            self.unsure.remove(&whom);
+        }
         let again = repeated || unsure || self.again.contains(&(endpoint.to_owned(), about.0));
         let same = before.is_some_and(|before| {
             before == view || series && View { start: view.start, end: view.end, ..before } == view
