@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use jiff::tz::TimeZoneDatabase;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
@@ -117,7 +117,9 @@ pub async fn once(pipeline: &Pipeline) -> Result<(bool, Delivered), StoreError> 
         all_read &= polled.result.as_ref().err().is_none_or(empty);
     }
     pipeline.tick(now()).await?;
-    Ok((all_read, pipeline.deliver(now()).await?))
+    let delivered = pipeline.deliver(now()).await?;
+    pipeline.mirror(now()).await?;
+    Ok((all_read, delivered))
 }
 
 /// Polls and delivers until a signal asks to stop.
@@ -319,8 +321,11 @@ async fn deliver_loop(
         let failed = sent.into_iter().find_map(Result::err);
         let refused: Option<StoreError> = match done {
             Ok((queues, start, next)) => {
-                let send = |queue| pipeline.send(queue, start);
+                let send = |queue| pipeline.send(queue, start).map_ok(drop).boxed_local();
                 under_way.extend(queues.into_iter().map(send));
+                let show = |pass| pipeline.show(pass, start).boxed_local();
+                under_way.extend(pipeline.passes(start).into_iter().map(show));
+                let next = next.min(pipeline.next_pass());
                 match failed {
                     Some(error) => Some(error),
                     // To an endpoint that was busy, more may be due.
@@ -348,8 +353,9 @@ async fn deliver_loop(
             () = tokio::time::sleep(AGAIN) => {}
         }
     }
-    while let Some(sent) = under_way.next().await {
-        sent?;
+    // What is half shown is found again; but it costs less to finish it.
+    while let Some(ended) = under_way.next().await {
+        ended?;
     }
     Ok(())
 }

@@ -689,6 +689,7 @@ pub async fn send_test(
             now,
             address: endpoint.address.clone(),
             thread: None,
+            reply_to: None,
             first_part: None,
             posted: None,
         };

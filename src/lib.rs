@@ -25,6 +25,10 @@
 //!     Notifier::render    Notification ─► Payloads, kept before the first attempt     pure
 //!     Notifier::send      one attempt ─► Receipt | NotifyError                        I/O
 //!     Store::settle       sent | put off until (retry) | dead | superseded | expired  I/O
+//!
+//!                         MIRROR, when the events have changed or time asks for it
+//!     Store::shown        what stands in Discord and is kept up to date               I/O
+//!     mirror              what is shown, what should be ─► edits, agendas, events     I/O
 //! ```
 //!
 //! | module | what it hides |
@@ -44,6 +48,7 @@
 //! | [`store`] | the database, the states of a delivery and every legal transition |
 //! | [`notify`] | Discord, mail, terminal; what each answer of a server means |
 //! | [`operator`] | what whoever runs it is told of parked receivers, dead messages, feeds that stay away |
+//! | [`mirror`] | what is shown in Discord, compared with what should be and brought into line |
 //! | [`retry`] | when to try again |
 //! | [`doctor`] | what could keep beadle from telling people |
 //! | [`commands`] | what the command line asks besides `run` and `once` |
@@ -146,6 +151,8 @@
 //! | what belongs to a message (a thread, its publication) is done once the message is there | `what_belongs_to_a_message_is_done_until_it_is_done` |
 //! | a message of several parts arrives whole and in order | `a_long_digest_arrives_whole_and_in_order` |
 //! | every request is one that Discord takes, by its own description | `any_text_keeps_within_discord`, and the stand-in of all tests |
+//! | what is shown follows the events, and is never doubled by a crash | `a_change_edits_the_announcement_and_is_a_reply_to_it`, `an_agenda_that_may_have_been_posted_before_a_crash_is_found_again`, `an_event_made_before_a_crash_is_found_again` |
+//! | a change that is told by an edit is told | `an_edit_alone_tells_a_change_without_a_message`, `an_announcement_removed_by_hand_is_let_go_and_the_change_told_by_a_message`, `an_edit_that_is_refused_is_told_by_a_message` |
 //! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
@@ -167,6 +174,7 @@ pub mod guard;
 pub mod lookup;
 pub mod message;
 pub mod metrics;
+pub mod mirror;
 pub mod notify;
 pub mod operator;
 pub mod pipeline;

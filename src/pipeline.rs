@@ -32,10 +32,12 @@ use crate::fetch::{
 };
 use crate::lookup::Site;
 use crate::metrics::{self, Metrics};
+use crate::mirror::Mirror;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::operator::{self, Incident};
 use crate::plan::{self, Elsewhere, FeedView, Item, Kind, Planned, Upcoming};
 use crate::retry;
+use crate::store::shown::Shown;
 use crate::store::{
     Delivery, FeedState, NewDelivery, PollCommit, Settlement, Spool, Store, StoreError, delivery_id,
 };
@@ -71,7 +73,7 @@ const MAX_SAID: usize = 1000;
 /// by its timeout for each message.
 const PATIENCE: u32 = 3;
 /// How often an endpoint that takes no messages is tried.
-const PARK: SignedDuration = SignedDuration::from_hours(1);
+pub(crate) const PARK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Everything that polling and delivering need.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ pub struct Pipeline {
     /// Warnings given when events were expanded.
     expansion_warned: Mutex<HashSet<String>>,
     telling: tokio::sync::Mutex<()>,
+    pub(crate) mirror: Mirror,
 }
 
 /// Does one thing while others go on, and gives what of those has ended meanwhile. Whoever is waited
@@ -253,6 +256,7 @@ impl Pipeline {
         registry: Registry,
     ) -> Self {
         Pipeline {
+            mirror: Mirror::new(&config, &registry),
             config,
             zones,
             store,
@@ -815,7 +819,8 @@ impl Pipeline {
             } else if let Some(until) = first.map(|other| other.attempt_at).max() {
                 Err(behind(&delivery, until))
             } else {
-                match self.render(&delivery, now) {
+                let reply_to = self.announced_by(&delivery).await?;
+                match self.render(&delivery, reply_to, now) {
                     Ok((payload, rest)) => {
                         if !rest.is_empty() {
                             parts = self.store.freeze_parts(&delivery, &payload, &rest).await?;
@@ -837,7 +842,7 @@ impl Pipeline {
                         Settlement::Dead { .. } => total.dead += 1,
                         _ => total.skipped += 1,
                     }
-                    self.settle(&delivery, &end, now).await?;
+                    self.settle(&delivery, &end, None, now).await?;
                 }
                 Ok(payload) => {
                     if delivery.payload.is_none() {
@@ -860,6 +865,7 @@ impl Pipeline {
         &self,
         delivery: &Delivery,
         end: &Settlement,
+        shown: Option<&Shown>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let backend = self.registry.backend(&delivery.endpoint);
@@ -871,19 +877,24 @@ impl Pipeline {
             _ => None,
         };
         let notice = incident.and_then(|incident| self.notice(endpoint, incident, now));
-        self.store.settle(delivery, end, notice.as_ref(), now).await
+        self.store.settle_and_remember(delivery, end, notice.as_ref(), shown, now).await
     }
 
     /// The exact message, and further parts where it is new; the same for as long as an earlier
     /// attempt may have arrived.
-    fn render(&self, delivery: &Delivery, now: Timestamp) -> Result<(String, Vec<String>), String> {
+    fn render(
+        &self,
+        delivery: &Delivery,
+        reply_to: Option<String>,
+        now: Timestamp,
+    ) -> Result<(String, Vec<String>), String> {
         if let Some(payload) = &delivery.payload {
             return Ok((payload.clone(), Vec::new()));
         }
         let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
             return Err("the configuration no longer names this receiver".to_owned());
         };
-        let context = context(delivery, &endpoint.address, now);
+        let context = DeliveryContext { reply_to, ..context(delivery, &endpoint.address, now) };
         let render = || endpoint.notifier.render(&delivery.notification, &context);
         let payloads = std::panic::catch_unwind(AssertUnwindSafe(render))
             .map_err(|_| "beadle failed to write the message; this is a bug".to_owned())?;
@@ -955,7 +966,7 @@ impl Pipeline {
                 }
                 None => {
                     let begun = now.saturating_add(started.elapsed()).unwrap_or(now);
-                    let attempt = self.attempt(&delivery, payload, begun);
+                    let attempt = self.attempt(&delivery, &payload, begun);
                     tokio::pin!(attempt);
                     let result = tokio::select! {
                         biased;
@@ -990,7 +1001,16 @@ impl Pipeline {
                 _ => done.dead += 1,
             }
             let now = now.saturating_add(started.elapsed()).unwrap_or(now);
-            self.settle(&delivery, &end, now).await?;
+            let shown = match &end {
+                Settlement::Sent { remote_id } => {
+                    self.to_remember(&delivery, payload, remote_id, now)
+                }
+                _ => None,
+            };
+            self.settle(&delivery, &end, shown.as_ref(), now).await?;
+            if let Some(shown) = shown {
+                self.nudge(&shown);
+            }
             if let Settlement::PutOff { until, .. } = end
                 && !arrived
             {
@@ -1011,22 +1031,33 @@ impl Pipeline {
     }
 
     /// What the operator is told, in a channel other than the one it is about.
-    fn notice(&self, about: &str, incident: Incident<'_>, now: Timestamp) -> Option<NewDelivery> {
+    pub(crate) fn notice(
+        &self,
+        about: &str,
+        incident: Incident<'_>,
+        now: Timestamp,
+    ) -> Option<NewDelivery> {
         let told = about != operator::ENDPOINT && self.registry.get(operator::ENDPOINT).is_some();
         told.then(|| operator::notice(incident, &self.config.timezone, now))
     }
 
-    /// One attempt, unless the message turns out to have arrived before.
+    /// One attempt, unless the message turns out to have arrived before: gives the name of the message
+    /// that tells it.
     async fn attempt(
         &self,
         delivery: &Delivery,
-        payload: String,
+        payload: &str,
         now: Timestamp,
     ) -> Result<Result<String, NotifyError>, StoreError> {
         let Some(endpoint) = self.registry.get(&delivery.endpoint) else {
             let reason = "the configuration no longer names this receiver".to_owned();
             return Ok(Err(NotifyError::Permanent { reason }));
         };
+        match self.told_by_edit(delivery, endpoint, now).await? {
+            Ok(None) => {}
+            Ok(Some(remote_id)) => return Ok(Ok(remote_id)),
+            Err(error) => return Ok(Err(error)),
+        }
         let to = &delivery.endpoint;
         let event = one_event(delivery).filter(|_| endpoint.notifier.keeps_threads());
         let thread = match event {
@@ -1043,7 +1074,7 @@ impl Pipeline {
             posted: delivery.remote_id.clone(),
             ..context(delivery, &endpoint.address, now)
         };
-        let payload = Payload(payload);
+        let payload = Payload(payload.to_owned());
         let in_doubt = delivery.doubt_since.filter(|since| now.duration_since(*since) > IN_DOUBT);
         if let Some(since) = in_doubt.filter(|_| context.posted.is_none()) {
             match endpoint.notifier.find(&payload, &context, since).await {
@@ -1402,7 +1433,7 @@ impl Pipeline {
     }
 
     /// The zone of floating times: as configured, else as the feed says, else the audience's.
-    fn feed_zone(&self, feed: &Feed, state: &FeedState) -> TimeZone {
+    pub(crate) fn feed_zone(&self, feed: &Feed, state: &FeedState) -> TimeZone {
         let own = || state.timezone.as_deref().and_then(|name| self.zones.get(name));
         feed.timezone.clone().or_else(own).unwrap_or_else(|| self.config.timezone.clone())
     }
@@ -1419,7 +1450,7 @@ impl Pipeline {
         }
     }
 
-    fn plan_context(&self, now: Timestamp) -> plan::Context<'_> {
+    pub(crate) fn plan_context(&self, now: Timestamp) -> plan::Context<'_> {
         plan::Context {
             watches: &self.config.watches,
             digests: &self.config.digests,
@@ -1496,6 +1527,11 @@ impl Pipeline {
         let mut due = agenda.queue.split_off(first);
         due.reverse();
         due
+    }
+
+    /// How often the events have changed since the start.
+    pub(crate) fn edition(&self) -> u64 {
+        self.lock_agenda().edition
     }
 
     fn lock_agenda(&self) -> MutexGuard<'_, Agenda> {
@@ -1591,7 +1627,7 @@ fn take_over(
 }
 
 /// What a panic left behind is thrown away with the task, not with the lock.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -1631,6 +1667,7 @@ fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContex
         thread: None,
         first_part: None,
         posted: None,
+        reply_to: None,
     }
 }
 

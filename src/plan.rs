@@ -26,6 +26,33 @@ pub struct Watch {
     pub remind_all_day: Vec<Lead>,
     /// Tell what is upcoming when the watch is first seen.
     pub welcome: bool,
+    /// How a change is told where the announcement of its event can be edited.
+    pub on_change: OnChange,
+    /// Names of receivers.
+    pub to: Vec<String>,
+}
+
+/// How a change is told of an event whose announcement can be edited, as in Discord.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnChange {
+    /// The announcement is edited; no new message is sent.
+    Edit,
+    /// A message is sent as a reply to the announcement, which stays as it is.
+    Reply,
+    #[default]
+    Both,
+}
+
+/// One message that always shows what lies ahead.
+#[derive(Clone, Debug)]
+pub struct Agenda {
+    pub name: String,
+    /// Whole local days, beginning with today.
+    pub ahead_days: u16,
+    /// Names of watches.
+    pub watches: Vec<String>,
+    /// Keep it among the pinned messages of the channel.
+    pub pin: bool,
     /// Names of receivers.
     pub to: Vec<String>,
 }
@@ -155,6 +182,9 @@ pub struct Item {
     /// It recurs, and the whole series is meant.
     #[serde(default)]
     pub series: bool,
+    /// The telling of the event that this is ([`Change::revision`]); 0 where it is merely listed.
+    #[serde(default)]
+    pub revision: u64,
 }
 
 /// Why an event is told.
@@ -532,10 +562,11 @@ fn item(cx: &Context<'_>, feed: &FeedView<'_>, watch: &Watch, change: &Change) -
         start,
         end,
         series,
+        revision: change.revision,
     })
 }
 
-fn next_of(cx: &Context<'_>, feed: &FeedView<'_>, event: &Event) -> Option<Occurrence> {
+pub(crate) fn next_of(cx: &Context<'_>, feed: &FeedView<'_>, event: &Event) -> Option<Occurrence> {
     let to = cx.now.saturating_add(SignedDuration::from_hours(24 * 400)).ok()?;
     let window = Window { from: cx.now, to };
     let expansion = recur::expand(std::slice::from_ref(event), window, cx.zones, &feed.zone);
@@ -544,7 +575,7 @@ fn next_of(cx: &Context<'_>, feed: &FeedView<'_>, event: &Event) -> Option<Occur
 
 impl Watch {
     /// Those of the fields that it announces.
-    fn interesting(&self, fields: &[Field]) -> Vec<Field> {
+    pub(crate) fn interesting(&self, fields: &[Field]) -> Vec<Field> {
         let wanted = |field: &&Field| {
             let announce = match field {
                 Field::Summary => Announce::Title,
@@ -588,7 +619,7 @@ impl Context<'_> {
 }
 
 impl Upcoming {
-    fn item(&self) -> Item {
+    pub(crate) fn item(&self) -> Item {
         Item {
             feed: self.feed.clone(),
             feed_name: self.feed_title.clone(),
@@ -601,10 +632,11 @@ impl Upcoming {
             start_before: None,
             end_before: None,
             series: false,
+            revision: 0,
         }
     }
 
-    fn is_of(&self, watch: &Watch) -> bool {
+    pub(crate) fn is_of(&self, watch: &Watch) -> bool {
         watch.feeds.contains(&self.feed) && watch.matcher.matches(&self.occurrence.event)
     }
 }
@@ -813,6 +845,7 @@ mod tests {
             remind: vec![lead("1h", 1.hour(), None)],
             remind_all_day: vec![lead("1d at 18:00", 1.day(), Some("18:00"))],
             welcome: false,
+            on_change: OnChange::default(),
             to: texts(to),
         }
     }

@@ -69,6 +69,7 @@ fn notification(titles: &[&str]) -> Notification {
         start_before: None,
         end_before: None,
         series: false,
+        revision: 0,
     };
     Notification {
         source: "weekly".to_owned(),
@@ -90,6 +91,7 @@ fn delivery(address: &str) -> DeliveryContext {
         thread: None,
         first_part: None,
         posted: None,
+        reply_to: None,
     }
 }
 

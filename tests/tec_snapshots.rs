@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use beadle::calendar::diff::{self, Known, Note, Reading, Rest};
 use beadle::calendar::parse::{self, ReadOptions};
 use beadle::calendar::{EventKey, Zones};
-use beadle::plan::{self, Announce, Elsewhere, FeedView, Matcher, Watch};
+use beadle::plan::{self, Announce, Elsewhere, FeedView, Matcher, OnChange, Watch};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
@@ -65,6 +65,7 @@ impl Follower {
             remind: Vec::new(),
             remind_all_day: Vec::new(),
             welcome: false,
+            on_change: OnChange::default(),
             to: vec![name.to_owned()],
         };
         Follower {

@@ -184,7 +184,8 @@ async fn the_doctor_says_that_a_database_is_damaged() {
     fs::create_dir(&state).unwrap();
     fs::write(state.join("beadle.db"), bytes).unwrap();
     let (report, good) = examine(&world).await;
-    assert!(!good && report.contains("damaged: `beadle restore` a backup"), "{report}");
+    // It depends on the part that is hit whether the database opens at all.
+    assert!(!good && report.contains("damaged: ") && report.contains("a backup"), "{report}");
 }
 
 /// A busy calendar, told and forgotten: the file stays as small as what is of use.

@@ -4,12 +4,13 @@
 //! |---|---|
 //! | text → tables, wrong types, unknown keys | `reader` |
 //! | one text → a time, a duration, an address | `values` |
-//! | tables → [`Config`], and what its parts must agree on | `model`, `discord` |
+//! | tables → [`Config`], and what its parts must agree on | `model`, `discord`, `mirrored` |
 //! | errors → lines with line, key and hint, secrets masked | `report` |
 //! | `[http]`, `[alive]`, `[tls]` | `operation` |
 //! | secrets, read when needed | [`secret`] |
 
 mod discord;
+mod mirrored;
 mod model;
 mod operation;
 mod reader;
@@ -27,7 +28,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::plan::{Digest, Watch};
+use crate::plan::{Agenda, Digest, Watch};
 pub use discord::{DiscordTarget, Ping, Quiet, Via};
 pub use report::ConfigError;
 use report::{Complaint, Place};
@@ -47,6 +48,8 @@ pub struct Config {
     pub digests: Vec<Digest>,
     /// Whom watches call in Discord, by their names.
     pub pings: BTreeMap<String, Ping>,
+    pub agendas: Vec<Agenda>,
+    pub scheduled_events: Vec<ScheduledEvents>,
     pub receivers: BTreeMap<String, Receiver>,
     pub discord: Discord,
     pub email: Option<Email>,
@@ -247,6 +250,24 @@ pub struct Receiver {
     pub terminal: bool,
     /// Show meeting passcodes that stand in descriptions. Default: no.
     pub show_passcodes: bool,
+    /// Remove reminders in Discord once their events are over. Default: no.
+    pub delete_reminders: bool,
+    /// Post an announcement anew that someone removed by hand, when its event changes. Default: no.
+    pub repost: bool,
+}
+
+/// `[[scheduled_events]]`: events of some watches as native events of a Discord server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduledEvents {
+    pub name: String,
+    /// The server; default: that of `[discord]`.
+    pub guild: u64,
+    /// Names of watches.
+    pub watches: Vec<String>,
+    /// Fetch the events' pictures and make them covers. Default: no.
+    pub covers: bool,
+    /// Make an event anew that someone removed by hand. Default: no, unless it changes.
+    pub repost: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -282,6 +303,8 @@ pub struct Discord {
     pub gateway_url: Option<url::Url>,
     /// Where the operator is told of what needs mending; see [`crate::operator`].
     pub admin_channel: Option<u64>,
+    /// The server that the bot is for.
+    pub guild: Option<u64>,
 }
 
 /// `[email]`: what all email receivers share.

@@ -13,7 +13,7 @@ use super::reader::{Placed, Reader, Table};
 use super::report::{Complaint, ConfigError, Report};
 use super::{
     Auth, Config, Discord, Email, EmailTarget, Feed, FeedUrl, NeededSecret, Receiver, SmtpServer,
-    discord, operation, values,
+    discord, mirrored, operation, values,
 };
 use crate::plan::{Announce, Digest, Matcher, Schedule, Watch};
 
@@ -73,12 +73,12 @@ fn syntax(message: &str, found: &str) -> Complaint {
 }
 
 /// The names that others refer to, and whether they do.
-struct Names<'a> {
-    feeds: Vec<&'a str>,
-    receivers: Vec<&'a str>,
-    /// Of watches and digests alike: notifications are told apart by them.
-    sources: Vec<&'a str>,
-    used: BTreeSet<(&'static str, &'a str)>,
+pub(super) struct Names<'a> {
+    pub feeds: Vec<&'a str>,
+    pub receivers: Vec<&'a str>,
+    /// Of watches, digests and agendas alike: notifications are told apart by them.
+    pub sources: Vec<&'a str>,
+    pub used: BTreeSet<(&'static str, &'a str)>,
 }
 
 /// The keys at the top.
@@ -133,6 +133,18 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
     let tables = r.listed_tables(&mut file, "digest");
     let digests =
         tables.into_iter().map(|table| digest(r, table, &mut names, &watch_names)).collect();
+    let tables = r.listed_tables(&mut file, "agenda");
+    let in_discord = names_with(&receiver_tables, "discord");
+    let agendas = tables
+        .into_iter()
+        .map(|table| mirrored::agenda(r, table, &mut names, &watch_names, &in_discord))
+        .collect();
+    let tables = r.listed_tables(&mut file, "scheduled_events");
+    let place = (has_token, discord.guild);
+    let scheduled_events = tables
+        .into_iter()
+        .map(|table| mirrored::scheduled_events(r, table, &mut names, &watch_names, place))
+        .collect();
     r.finish(file);
 
     let unused = |kind, all: &[&'a str], user| -> Vec<String> {
@@ -144,7 +156,7 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
         let listen = http.listen;
         notes.push(format!("whoever reaches {listen} can read the metrics: `listen` of [http]"));
     }
-    notes.extend(unused("receiver", &names.receivers, "watch or digest"));
+    notes.extend(unused("receiver", &names.receivers, "watch, digest or agenda"));
     Config {
         path: PathBuf::new(),
         timezone: timezone.unwrap_or(TimeZone::UTC),
@@ -156,6 +168,8 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
         watches,
         digests,
         pings,
+        agendas,
+        scheduled_events,
         receivers: receiver_tables
             .into_iter()
             .map(|(name, table)| (name.to_owned(), receiver(r, name, table, has_token, sends_mail)))
@@ -234,12 +248,21 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     }
 }
 
-/// A name that no watch and no digest has yet.
-fn own_name<'a>(r: &mut Reader<'a>, table: &mut Table<'a>, names: &mut Names<'a>) -> String {
+/// The tables that have a key.
+fn names_with<'a>(tables: &[(&'a str, Table<'a>)], key: &str) -> Vec<&'a str> {
+    tables.iter().filter(|(_, table)| table.has(key)).map(|(name, _)| *name).collect()
+}
+
+/// A name that no watch, digest or agenda has yet.
+pub(super) fn own_name<'a>(
+    r: &mut Reader<'a>,
+    table: &mut Table<'a>,
+    names: &mut Names<'a>,
+) -> String {
     r.require(table, "name", "\"seminars\"");
     let Some(name) = r.text(table, "name") else { return String::new() };
     if names.sources.contains(&name.value) {
-        let message = format!("another watch or digest is called {:?}", name.value);
+        let message = format!("another watch, digest or agenda is called {:?}", name.value);
         r.error(name.span.clone(), message, "give each a name of its own");
     }
     names.sources.push(name.value);
@@ -271,7 +294,7 @@ fn references<'a>(
 }
 
 /// A list of names that must not be empty.
-fn required_references<'a>(
+pub(super) fn required_references<'a>(
     r: &mut Reader<'a>,
     table: &mut Table<'a>,
     key: &'static str,
@@ -322,6 +345,7 @@ fn watch<'a>(
     if let Some(ping) = discord::ping(r, &mut table) {
         pings.insert(name.clone(), ping);
     }
+    let on_change = r.parsed(&mut table, "on_change", values::on_change).unwrap_or_default();
     // A watch may be there for a digest alone.
     let silent = announce.is_empty() && remind.is_empty() && remind_all_day.is_empty() && !welcome;
     let to = if silent && !table.has("to") {
@@ -339,11 +363,12 @@ fn watch<'a>(
         remind,
         remind_all_day,
         welcome,
+        on_change,
         to: owned(to),
     }
 }
 
-fn owned(names: Vec<&str>) -> Vec<String> {
+pub(super) fn owned(names: Vec<&str>) -> Vec<String> {
     names.into_iter().map(str::to_owned).collect()
 }
 
@@ -380,7 +405,13 @@ fn digest<'a>(
 fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord {
     let default = || Url::parse("https://discord.com").expect("a constant URL");
     let Some(mut table) = table else {
-        return Discord { token: None, api_url: default(), gateway_url: None, admin_channel: None };
+        return Discord {
+            token: None,
+            api_url: default(),
+            gateway_url: None,
+            admin_channel: None,
+            guild: None,
+        };
     };
     let token = r.secret(&mut table, "token");
     let api_url = r.parsed(&mut table, "api_url", values::http_url);
@@ -394,8 +425,11 @@ fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord 
             "add token = { env = \"DISCORD_TOKEN\" }",
         );
     }
+    let guild = r.digits(&mut table, "guild");
+    let guild = guild.and_then(|digits| r.understood(digits, values::guild));
     r.finish(table);
-    Discord { token, api_url: api_url.unwrap_or_else(default), gateway_url, admin_channel }
+    let api_url = api_url.unwrap_or_else(default);
+    Discord { token, api_url, gateway_url, admin_channel, guild }
 }
 
 /// `[email]`
@@ -440,7 +474,9 @@ fn receiver<'a>(
     has_token: bool,
     sends_mail: bool,
 ) -> Receiver {
-    let discord = r.table(&mut table, "discord");
+    let mut discord = r.table(&mut table, "discord");
+    let mut flag = |key| discord.as_mut().is_some_and(|table| r.flag(table, key));
+    let (delete_reminders, repost) = (flag("delete_reminders"), flag("repost"));
     let discord = discord.and_then(|table| discord::target(r, table, has_token));
     let email = r.table(&mut table, "email").map(|mut email| {
         r.require(&email, "to", "[\"list@example.edu\"]");
@@ -469,5 +505,13 @@ fn receiver<'a>(
         );
     }
     r.finish(table);
-    Receiver { name: name.to_owned(), discord, email, terminal, show_passcodes }
+    Receiver {
+        name: name.to_owned(),
+        discord,
+        email,
+        terminal,
+        show_passcodes,
+        delete_reminders,
+        repost,
+    }
 }

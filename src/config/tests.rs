@@ -4,7 +4,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::Announce;
+use crate::plan::{Announce, OnChange};
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
@@ -130,6 +130,7 @@ fn every_key_is_read() {
         remind = ["1w at 8:30", "0m"]
         to = ["r", "forum"]
         ping = ["11", "12"]
+        on_change = "edit"
         [[watch]]
         name = "for the digest"
         feeds = ["a"]
@@ -142,8 +143,24 @@ fn every_key_is_read() {
         watch = ["w", "for the digest"]
         send_empty = true
         to = ["r"]
+        [[agenda]]
+        name = "ahead"
+        ahead = "3d"
+        watch = ["w"]
+        pin = true
+        to = ["r"]
+        [[scheduled_events]]
+        name = "native"
+        watch = ["w"]
+        covers = true
+        repost = true
+        [[scheduled_events]]
+        name = "elsewhere"
+        guild = "6"
+        watch = ["w"]
         [discord]
         token = { env = "TOKEN" }
+        guild = 5
         api_url = "http://127.0.0.1:8080"
         gateway_url = "ws://127.0.0.1:8081"
         admin_channel = "99"
@@ -160,6 +177,8 @@ fn every_key_is_read() {
         thread = "17"
         username = "Seminars"
         avatar = "https://example.edu/owl.png"
+        delete_reminders = true
+        repost = true
         tags = { Talks = "18" }
         [receiver.forum.discord]
         channel = 7
@@ -188,7 +207,16 @@ fn every_key_is_read() {
     assert_eq!(watch.announce.iter().collect::<Vec<_>>(), [&Announce::Details]);
     assert_eq!(watch.remind[0].at, Some(jiff::civil::time(8, 30, 0, 0)));
     assert_eq!(watch.remind_all_day[0].text, "1d at 18:00");
+    assert_eq!((watch.on_change, config.watches[1].on_change), (OnChange::Edit, OnChange::Both));
     assert!(config.watches[1].to.is_empty());
+    let agenda = &config.agendas[0];
+    assert_eq!((agenda.name.as_str(), agenda.ahead_days, agenda.pin), ("ahead", 3, true));
+    assert_eq!(
+        (&agenda.watches[..], &agenda.to[..]),
+        (&["w".to_owned()][..], &["r".to_owned()][..])
+    );
+    let guilds = config.scheduled_events.iter().map(|one| (one.guild, one.covers, one.repost));
+    assert_eq!(guilds.collect::<Vec<_>>(), [(5, true, true), (6, false, false)]);
     let digest = &config.digests[0];
     assert_eq!(digest.every.days, [false, true, false, false, true, false, false]);
     assert_eq!((digest.ahead_days, digest.send_empty), (14, true));
@@ -203,9 +231,10 @@ fn every_key_is_read() {
     ));
     assert_eq!(receiver.email.as_ref().unwrap().to, ["c@example.edu"]);
     assert!(receiver.show_passcodes && !receiver.terminal);
+    assert!(receiver.delete_reminders && receiver.repost);
     assert_eq!(
         config.notes,
-        ["no watch uses the feed `c`", "no watch or digest uses the receiver `s`"]
+        ["no watch uses the feed `c`", "no watch, digest or agenda uses the receiver `s`"]
     );
 }
 
@@ -322,7 +351,7 @@ error: config.toml:9:1: unknown key `colour`
   |
 9 | colour = 3
   | ^^^^^^
-  hint: known in `watch`: `announce`, `categories`, `exclude`, `feeds`, `name`, `remind`, `remind_all_day`, `to`, `welcome`
+  hint: known in `watch`: `announce`, `categories`, `exclude`, `feeds`, `name`, `on_change`, `remind`, `remind_all_day`, `to`, `welcome`
 "##);
     assert_snapshot!(added("[reciever.x]
 terminal = true"), @r##"
@@ -729,7 +758,7 @@ to = ["hall"]
 name = "w"
 feeds = ["seas"]
 to = ["hall"]"#), @r##"
-error: config.toml:9:8: another watch or digest is called "w"
+error: config.toml:9:8: another watch, digest or agenda is called "w"
   |
 9 | name = "w"
   |        ^^^
@@ -796,6 +825,87 @@ error: config.toml:7:10: an empty text in `digest.watch`
 7 | watch = [""]
   |          ^^
   hint: take it out
+"##);
+}
+
+#[test]
+fn errors_of_what_is_shown() {
+    assert_snapshot!(added(r#"[[watch]]
+name = "w"
+feeds = ["seas"]
+on_change = "edits"
+to = ["hall"]
+[[agenda]]
+name = "w"
+ahead = "soon"
+watch = ["v"]
+to = ["hall"]
+[[scheduled_events]]
+name = "s"
+watch = []
+[[scheduled_events]]
+name = "t"
+watch = ["w"]
+guild = "Example""#), @r##"
+error: config.toml:7:13: "edits" is not a word of `on_change`
+  |
+7 | on_change = "edits"
+  |             ^^^^^^^
+  hint: did you mean `edit`?
+
+error: config.toml:10:8: another watch, digest or agenda is called "w"
+   |
+10 | name = "w"
+   |        ^^^
+  hint: give each a name of its own
+
+error: config.toml:11:9: "soon" is not a number of days
+   |
+11 | ahead = "soon"
+   |         ^^^^^^
+  hint: write `7d` or `2w`, between one day and one year
+
+error: config.toml:12:10: there is no watch "v"
+   |
+12 | watch = ["v"]
+   |          ^^^
+  hint: the file defines `w`
+
+error: config.toml:13:1: the receiver "hall" is not in Discord, where an agenda is shown
+   |
+13 | to = ["hall"]
+   | ^^
+  hint: name a receiver that has `discord`; for mail there are digests: [[digest]]
+
+error: config.toml:14:1: scheduled events need the token of a bot
+   |
+14 | [[scheduled_events]]
+   | ^^^^^^^^^^^^^^^^^^^^
+  hint: add [discord] with token = { env = "DISCORD_TOKEN" }
+
+error: config.toml:14:1: it is not said in which server the events are
+   |
+14 | [[scheduled_events]]
+   | ^^^^^^^^^^^^^^^^^^^^
+  hint: add guild = "123456789012345678" here or in [discord]
+
+error: config.toml:16:1: `scheduled_events.watch` names no watch
+   |
+16 | watch = []
+   | ^^^^^
+  hint: choose from `w`
+
+error: config.toml:17:1: scheduled events need the token of a bot
+   |
+17 | [[scheduled_events]]
+   | ^^^^^^^^^^^^^^^^^^^^
+  hint: add [discord] with token = { env = "DISCORD_TOKEN" }
+
+error: config.toml:20:9: a server is named by its number
+   |
+20 | guild = "Example"
+   |         ^^^^^^^^^
+  hint: in Discord: Settings, Advanced, Developer Mode; then right-click the server, Copy ID
 "##);
 }
 
@@ -1207,7 +1317,7 @@ error: config.toml:4:13: unknown key `é`
   |
 4 | discord = { "é" = *** }
   |             ^^^
-  hint: known in `discord`: `admin_channel`, `api_url`, `gateway_url`, `token`
+  hint: known in `discord`: `admin_channel`, `api_url`, `gateway_url`, `guild`, `token`
 "##);
 }
 

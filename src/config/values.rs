@@ -15,7 +15,7 @@ use url::Url;
 use super::reader::Parsed;
 use super::report::Complaint;
 use super::{FeedUrl, Quiet, SmtpServer, Tls};
-use crate::plan::{Announce, Lead, Schedule};
+use crate::plan::{Announce, Lead, OnChange, Schedule};
 
 /// The words of `announce`.
 pub(super) const ANNOUNCE: [(&str, Announce); 7] = [
@@ -27,6 +27,10 @@ pub(super) const ANNOUNCE: [(&str, Announce); 7] = [
     ("category", Announce::Category),
     ("cancelled", Announce::Cancelled),
 ];
+
+/// The words of `on_change`.
+const ON_CHANGE: [(&str, OnChange); 3] =
+    [("edit", OnChange::Edit), ("reply", OnChange::Reply), ("both", OnChange::Both)];
 
 const DAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -279,6 +283,18 @@ pub(super) fn pages(text: &str) -> Parsed<u32> {
     })
 }
 
+/// A word of `on_change`.
+pub(super) fn on_change(text: &str) -> Parsed<OnChange> {
+    let words = ON_CHANGE.map(|(word, _)| word);
+    match ON_CHANGE.iter().find(|(word, _)| *word == text) {
+        Some((_, on_change)) => Ok(*on_change),
+        None => wrong(
+            format!("{text:?} is not a word of `on_change`"),
+            did_you_mean(text, words).unwrap_or_else(|| format!("the words are {}", list(words))),
+        ),
+    }
+}
+
 /// A number of bytes from 1 KiB to 1 GiB: `64MiB`, `500kB`, `65536`.
 pub(super) fn size(text: &str) -> Parsed<u64> {
     let digits = text.trim().bytes().take_while(u8::is_ascii_digit).count();
@@ -476,6 +492,17 @@ pub(super) fn channel(text: &str) -> Parsed<u64> {
         _ => wrong(
             "a channel is named by its number",
             "in Discord: Settings, Advanced, Developer Mode; then right-click the channel, Copy ID",
+        ),
+    }
+}
+
+/// Discord's number for a server.
+pub(super) fn guild(text: &str) -> Parsed<u64> {
+    match text.trim().parse() {
+        Ok(id) if id > 0 => Ok(id),
+        _ => wrong(
+            "a server is named by its number",
+            "in Discord: Settings, Advanced, Developer Mode; then right-click the server, Copy ID",
         ),
     }
 }

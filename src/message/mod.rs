@@ -7,6 +7,7 @@ mod calendar_link;
 mod dates;
 pub mod discord;
 pub mod email;
+pub mod shown;
 pub mod terminal;
 mod words;
 
@@ -32,6 +33,8 @@ pub struct Style {
     pub late_by: Option<std::time::Duration>,
     /// Terminal colours.
     pub colour: bool,
+    /// Of one event, only what is new about it: the rest stands in the message replied to.
+    pub brief: bool,
 }
 
 /// Longest texts of a feed that are shown, in UTF-16 units.
@@ -478,10 +481,16 @@ impl Composer<'_> {
         links.extend(join);
         let mut rows = self.rows(item, extent);
         rows.extend(online);
-        let about = alone.then(|| self.about(item)).flatten();
-        let image = event.image.as_deref().filter(|_| alone).and_then(|url| self.url(url));
+        let mut about = alone.then(|| self.about(item)).flatten();
+        let brief = alone && self.style.brief;
+        if brief {
+            rows.retain(|row| row.label == "When" || row.is_changed() || row.label == "Note");
+            about = about.filter(|(label, _)| *label != "About");
+        }
+        let image =
+            event.image.as_deref().filter(|_| alone && !brief).and_then(|url| self.url(url));
         let page = links.iter().find(|link| link.label == "Details");
-        let calendar = (alone && !off && tone != Tone::Withdrawn)
+        let calendar = (alone && !off && !brief && tone != Tone::Withdrawn)
             .then(|| {
                 let place = self.line(&event.location, MAX_PLACE);
                 let page = page.map(|link| link.url.as_str());

@@ -81,6 +81,7 @@ fn item(reason: Reason, before: Option<Event>, event: Event) -> Item {
         before,
         event,
         series: false,
+        revision: 0,
     }
 }
 
@@ -694,6 +695,71 @@ fn markup_of(text: &str) -> String {
         }
     }
     out
+}
+
+#[test]
+fn discord_would_accept_what_is_shown() {
+    proptest!(ProptestConfig::with_cases(32), |(
+        items in prop::collection::vec(any_item(), 0..30),
+        title in hostile(),
+        more in any::<usize>(),
+    )| {
+        let shown = Notification { more, ..digest(items.clone()) };
+        let agenda = shown::agenda(&title, &shown, &Style::default());
+        prop_assert_eq!(openapi::faults("POST", "/channels/7/messages", &agenda), Vec::<String>::new());
+        let embeds = agenda["embeds"].as_array().unwrap();
+        prop_assert!(embeds.iter().map(embed_size).sum::<usize>() <= 6000);
+        for item in items.into_iter().take(3) {
+            let shown = notification(Kind::Changes, vec![item.clone()]);
+            let said = discord::render(&shown, &Style::default(), &discord::Attention::default());
+            let edited = shown::edited(&said[0], &shown);
+            let path = "/channels/7/messages/9";
+            prop_assert_eq!(openapi::faults("PATCH", path, &edited), Vec::<String>::new());
+            let title = edited["embeds"][0]["title"].as_str().unwrap();
+            prop_assert_eq!(markup_of(title).matches("~~").count() % 2, 0, "{:?}", title);
+            // None is made of the past, and none of what has no year.
+            if item.start.as_second() < 0 {
+                continue;
+            }
+            let event = shown::scheduled_event(&item.event, item.start, item.end);
+            let path = "/guilds/5/scheduled-events";
+            prop_assert_eq!(openapi::faults("POST", path, &event), Vec::<String>::new());
+            if let Some(about) = event["description"].as_str() {
+                let markup = markup_of(about);
+                prop_assert!(!markup.contains('@') && !markup.contains("]("), "{:?}", about);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_scheduled_event_says_where_it_is() {
+    let shown = |event: Event| {
+        let event = shown::scheduled_event(&event, instant(&event.start), instant(&event.end));
+        event["entity_metadata"]["location"].as_str().unwrap().to_owned()
+    };
+    let join = |url: &str| Some(JoinLink { service: "Zoom".to_owned(), url: url.to_owned() });
+    let secret = "https://zoom.us/j/1?pwd=CANARY";
+    let page = Some("https://events.example.edu/a".to_owned());
+    for (location, join, url, expected) in [
+        ("Towne Building,\nRoom 100", None, page.clone(), "Towne Building, Room 100"),
+        ("", None, page.clone(), "https://events.example.edu/a"),
+        ("", None, None, "See description"),
+        ("", join("https://meet.example/a"), page.clone(), "https://meet.example/a"),
+        ("", join(secret), page, "https://zoom.us/j/1"),
+        (secret, None, None, "https://zoom.us/j/1"),
+        ("Room 1, passcode: CANARY", None, None, "Room 1, passcode: [hidden]"),
+    ] {
+        let place = shown(with(seminar(), |event| {
+            event.location = location.to_owned();
+            event.join = join;
+            event.url = url;
+        }));
+        assert_eq!(place, expected);
+    }
+    let long = with(seminar(), |event| event.location = "Wide hall ".repeat(20));
+    let place = shown(long);
+    assert!(words::utf16(&place) <= 100 && place.ends_with("hall…"), "{place}");
 }
 
 /// What is wrong with a body, for a bot, a webhook, and a forum.

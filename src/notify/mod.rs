@@ -31,7 +31,8 @@ pub fn build(config: &Config, http: &discord::Http) -> Result<Registry, SetupErr
     for backend in BACKENDS {
         endpoints.extend(backend(config, http)?);
     }
-    Ok(endpoints.into_iter().collect())
+    let bot = discord::Bot::new(&config.discord, http);
+    Ok(Registry { bot, ..endpoints.into_iter().collect() })
 }
 
 /// Where messages can go.
@@ -39,6 +40,8 @@ pub fn build(config: &Config, http: &discord::Http) -> Result<Registry, SetupErr
 pub struct Registry {
     /// By id.
     endpoints: BTreeMap<String, Endpoint>,
+    /// Where there is one.
+    pub bot: Option<discord::Bot>,
 }
 
 impl Registry {
@@ -48,6 +51,11 @@ impl Registry {
         let endpoints = self.endpoints.values();
         let of_receiver = endpoints.filter(|endpoint| endpoint.receiver == receiver);
         of_receiver.map(|endpoint| endpoint.id.clone()).collect()
+    }
+
+    /// Those whose messages can be changed after they were sent.
+    pub fn boards(&self) -> impl Iterator<Item = (&Endpoint, &discord::Board)> {
+        self.endpoints.values().filter_map(|endpoint| Some((endpoint, endpoint.board.as_ref()?)))
     }
 
     pub fn get(&self, endpoint_id: &str) -> Option<&Endpoint> {
@@ -68,7 +76,7 @@ impl Registry {
 impl FromIterator<Endpoint> for Registry {
     fn from_iter<T: IntoIterator<Item = Endpoint>>(endpoints: T) -> Registry {
         let by_id = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint));
-        Registry { endpoints: by_id.collect() }
+        Registry { endpoints: by_id.collect(), bot: None }
     }
 }
 
@@ -81,6 +89,8 @@ pub struct Endpoint {
     /// For [`DeliveryContext::address`].
     pub address: String,
     pub notifier: Arc<dyn Notifier>,
+    /// Where messages can be changed after they were sent.
+    pub board: Option<discord::Board>,
 }
 
 impl Endpoint {
@@ -163,6 +173,8 @@ pub struct DeliveryContext {
     pub first_part: Option<String>,
     /// [`Receipt::remote_id`] of what an earlier attempt left [unfinished](NotifyError::Unfinished).
     pub posted: Option<String>,
+    /// The [`Receipt::remote_id`] of the message that this one is a reply to; it is short then.
+    pub reply_to: Option<String>,
 }
 
 /// A message this much later than its due time says so.
@@ -172,7 +184,7 @@ impl DeliveryContext {
     fn style(&self, show_passcodes: bool, colour: bool) -> Style {
         let late = self.now - self.due_at;
         let late_by = if late > LATE { Duration::try_from(late).ok() } else { None };
-        Style { show_passcodes, late_by, colour }
+        Style { show_passcodes, late_by, colour, brief: self.reply_to.is_some() }
     }
 }
 
@@ -261,6 +273,7 @@ mod tests {
             thread: None,
             first_part: None,
             posted: None,
+            reply_to: None,
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn endpoints(
                     receiver.show_passcodes,
                     colour,
                 )),
+                board: None,
             }
         })
         .collect())

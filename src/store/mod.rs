@@ -7,6 +7,7 @@
 mod operation;
 mod order;
 mod parts;
+pub mod shown;
 mod spool;
 mod trouble;
 mod turns;
@@ -27,6 +28,7 @@ use sqlx::{Any, AnyConnection, Connection, Executor, Row, Transaction};
 use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
 use crate::calendar::{Event, EventKey};
 use crate::plan::Notification;
+use shown::Shown;
 pub use spool::Spool;
 use trouble::Line;
 pub use upkeep::{Restored, Soundness, restore};
@@ -668,6 +670,18 @@ impl Store {
         notice: Option<&NewDelivery>,
         now: Timestamp,
     ) -> Result<()> {
+        self.settle_and_remember(delivery, end, notice, None, now).await
+    }
+
+    /// The same, and remembers what is shown from now on, unless something is under its name.
+    pub async fn settle_and_remember(
+        &self,
+        delivery: &Delivery,
+        end: &Settlement,
+        notice: Option<&NewDelivery>,
+        shown: Option<&Shown>,
+        now: Timestamp,
+    ) -> Result<()> {
         let (happening, remote_id, error, attempt_at) = match end {
             Settlement::Sent { remote_id } => {
                 (Happening::Accepted, Some(remote_id.as_str()), None, None)
@@ -718,6 +732,9 @@ impl Store {
         }
         if let Some(notice) = notice.filter(|_| tell) {
             insert_deliveries(&mut tx, std::slice::from_ref(notice), now).await?;
+        }
+        if let Some(shown) = shown {
+            shown::write(&mut tx, shown, false).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -931,6 +948,7 @@ impl Store {
             .execute(&mut *connection)
             .await?;
         parts::tidy(&mut connection, now).await?;
+        shown::tidy(&mut connection, now).await?;
         let result = sqlx::query("DELETE FROM outbox WHERE settled_at < $1")
             .bind(before)
             .execute(&mut *connection)

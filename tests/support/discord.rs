@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::guild::Board;
 use super::openapi;
 
 /// The type of a channel that holds nothing but threads.
@@ -109,7 +110,7 @@ impl Answer {
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     script: VecDeque<Answer>,
     requests: Vec<Request>,
     messages: Vec<(Message, Instant)>,
@@ -122,6 +123,7 @@ struct State {
     /// `<channel>/<message>` of what was published.
     published: Vec<String>,
     webhook_channel: String,
+    pub(super) board: Board,
 }
 
 /// A thread, begun with a message or as a post in a forum.
@@ -160,6 +162,7 @@ impl DiscordStandIn {
             threads: HashMap::new(),
             published: Vec::new(),
             webhook_channel: "7".to_owned(),
+            board: Board::default(),
         }));
         let stopped = Arc::new(AtomicBool::new(false));
         let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
@@ -241,6 +244,11 @@ impl DiscordStandIn {
     /// Takes what was wrong with the requests so far, for a test that means to be refused.
     pub fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut self.state().faults)
+    }
+
+    /// For `guild`.
+    pub(super) fn inside(&self) -> MutexGuard<'_, State> {
+        self.state()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -351,6 +359,10 @@ fn respond(
 impl State {
     /// What Discord would do, and answer.
     fn perform(&mut self, request: &Request) -> (u16, Value) {
+        let messages = self.messages.iter_mut().map(|(message, _)| message);
+        if let Some(done) = self.board.perform(messages, request) {
+            return done;
+        }
         let path = request.path.split('?').next().unwrap_or_default();
         let Some(path) = path.strip_prefix("/api/v10/") else {
             return (404, json!({ "code": 0, "message": "404: Not Found" }));

@@ -13,7 +13,9 @@
 //! what became of each request: accepted, refused, to be repeated at a time the server names, or
 //! unknown. `outcome` holds that table.
 
+mod board;
 mod check;
+pub mod guild;
 mod http;
 mod limits;
 mod outcome;
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt, SetupError,
@@ -38,6 +40,7 @@ use crate::config::{Config, Ping, Quiet, Via};
 use crate::message::discord::{Attention, render, thread_name};
 use crate::operator;
 use crate::plan::{Kind, Notification};
+pub use board::Board;
 pub use check::invitation;
 pub use http::{Answer, Bot, Http};
 use target::{Channel, Place, Post, Webhook};
@@ -62,6 +65,7 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
             id: operator::ENDPOINT.to_owned(),
             receiver: String::new(),
             address: String::new(),
+            board: None,
             notifier: Arc::new(Discord {
                 place: Place::Channel(Channel::new(bot.clone(), channel, false, false, false)),
                 threads: false,
@@ -95,18 +99,20 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
                 threads: target.thread_per_event,
             }),
         };
+        let discord = Arc::new(Discord {
+            place,
+            threads: target.thread_per_event,
+            tags: target.tags.clone(),
+            quiet: target.quiet,
+            pings: Arc::clone(&pings),
+            show_passcodes: receiver.show_passcodes,
+        });
         endpoints.push(Endpoint {
             id: format!("{}/discord", receiver.name),
             receiver: receiver.name.clone(),
             address: String::new(),
-            notifier: Arc::new(Discord {
-                place,
-                threads: target.thread_per_event,
-                tags: target.tags.clone(),
-                quiet: target.quiet,
-                pings: Arc::clone(&pings),
-                show_passcodes: receiver.show_passcodes,
-            }),
+            board: Some(Board { discord: Arc::clone(&discord) }),
+            notifier: discord,
         });
     }
     Ok(endpoints)
@@ -148,6 +154,15 @@ impl Discord {
         tags
     }
 
+    /// What makes a message a reply to another one of the same channel.
+    /// <https://docs.discord.com/developers/resources/message#message-reference-structure>
+    fn reference(&self, remote_id: &str) -> Option<Value> {
+        let Place::Channel(channel) = &self.place else { return None };
+        let (place, message) = remote_id.split_once('/')?;
+        let here = !self.threads && place == channel.id.to_string();
+        here.then(|| json!({ "message_id": message, "fail_if_not_exists": false }))
+    }
+
     async fn post(
         &self,
         payload: &Payload,
@@ -176,7 +191,11 @@ impl Notifier for Discord {
         let (name, tags) = (thread_name(notification, &style), self.tags(notification));
         let is_news = matches!(notification.kind, Kind::Changes | Kind::Reminder { .. });
         let of_event = is_news && notification.items.len() == 1 && notification.more == 0;
-        let write = |message| {
+        let reference = delivery.reply_to.as_deref().and_then(|id| self.reference(id));
+        let write = |mut message: Value| {
+            if let Some(reference) = &reference {
+                message["message_reference"] = reference.clone();
+            }
             let (name, tags) = (name.clone(), tags.clone());
             Post { message, name, tags, of_event }.write()
         };

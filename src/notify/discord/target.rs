@@ -104,8 +104,8 @@ impl Kind {
 /// A channel, and the bot that writes there.
 #[derive(Debug)]
 pub(super) struct Channel {
-    bot: Bot,
-    id: u64,
+    pub bot: Bot,
+    pub id: u64,
     threads: bool,
     tags: bool,
     crosspost: bool,
@@ -399,7 +399,7 @@ impl Webhook {
 
     /// The address is read anew each time. One that cannot be read or used is
     /// [`NotifyError::ReceiverGone`]: no message will be accepted until someone mends it.
-    async fn call(
+    pub async fn call(
         &self,
         method: Method,
         query: &str,

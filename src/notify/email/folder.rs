@@ -153,6 +153,7 @@ mod tests {
             thread: None,
             first_part: None,
             posted: None,
+            reply_to: None,
         };
         for (subject, expected) in table {
             let eml = format!("From: a@b\r\nSubject: {subject}\r\nTo: x\r\n\r\nSubject: no\r\n");

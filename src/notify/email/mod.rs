@@ -60,6 +60,7 @@ pub(super) fn endpoints(
                 receiver: receiver.name.clone(),
                 address: address.clone(),
                 notifier: notifier.clone(),
+                board: None,
             });
         }
     }

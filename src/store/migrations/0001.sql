@@ -116,3 +116,25 @@ CREATE TABLE thread (
     used_at   BIGINT NOT NULL,
     PRIMARY KEY (endpoint, feed, key)
 );
+
+-- What is shown elsewhere and is kept equal to what is known here: announcements that are edited,
+-- agendas, reminders that are removed, native scheduled events. `remote_id` is NULL until it is
+-- known whether something was made; `first` is the notification that an announcement came with.
+CREATE TABLE shown (
+    target    TEXT NOT NULL,
+    purpose   TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    feed      TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    state     TEXT NOT NULL,
+    remote_id TEXT,
+    hash      BIGINT NOT NULL,
+    revision  BIGINT NOT NULL,
+    first     TEXT,
+    starts    BIGINT NOT NULL,
+    ends      BIGINT NOT NULL,
+    pinned    BIGINT NOT NULL,
+    since     BIGINT NOT NULL,
+    PRIMARY KEY (target, purpose, name)
+);
+CREATE INDEX shown_event ON shown (feed, key);

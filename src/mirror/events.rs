@@ -1,0 +1,528 @@
+//! Native scheduled events of a guild, as the watches have them.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use tracing::{debug, info, warn};
+
+use super::{NEVER, Stop, cover, hash};
+use crate::calendar::diff::Told;
+use crate::calendar::{Event, EventKey};
+use crate::config::ScheduledEvents;
+use crate::message;
+use crate::notify::NotifyError;
+use crate::notify::discord::guild::{self, Guild, Listed};
+use crate::pipeline::Pipeline;
+use crate::plan::{Upcoming, Watch};
+use crate::store::StoreError;
+use crate::store::shown::{Purpose, Shown, State};
+
+/// Events that a guild may have scheduled or going on.
+/// <https://docs.discord.com/developers/resources/guild-scheduled-event#create-guild-scheduled-event>
+const MAX_OPEN: usize = 100;
+/// How far ahead events are looked for: first near, then as far as it takes.
+const REACHES: [i64; 2] = [60, 400];
+/// Discord ends an event by itself; after this long it is made sure of.
+const GRACE: SignedDuration = SignedDuration::from_mins(10);
+/// An event this close to its start is not made any more: by then it would be in the past.
+const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
+/// Changes made in one pass, and the pause before the next.
+const AT_ONCE: usize = 10;
+const PAUSE: SignedDuration = SignedDuration::from_secs(30);
+
+/// An event as it should be in the guild.
+#[derive(Clone, Debug)]
+struct Wanted {
+    /// The same for the same occurrence, whenever it takes place.
+    name: String,
+    feed: String,
+    key: EventKey,
+    start: Timestamp,
+    end: Timestamp,
+    body: Value,
+    /// The address of its picture, where that is wished.
+    picture: Option<String>,
+    repost: bool,
+}
+
+/// What is to be done about one event.
+#[derive(Clone, Debug, PartialEq)]
+enum Step {
+    /// Make it: nothing of the kind is there.
+    Make {
+        index: usize,
+    },
+    Edit {
+        shown: Shown,
+        index: usize,
+    },
+    /// It does not take place.
+    Cancel {
+        shown: Shown,
+    },
+    /// It has begun and is over, or its start can no longer be changed.
+    Finish {
+        shown: Shown,
+    },
+    /// Nobody asks for it any more, or sooner ones need its place.
+    Remove {
+        shown: Shown,
+    },
+    /// It is remembered for nothing.
+    LetGo {
+        shown: Shown,
+    },
+}
+
+impl Pipeline {
+    /// Brings the scheduled events of a guild into line; gives when to look again.
+    pub(super) async fn compare_guild(
+        &self,
+        target: &str,
+        now: Timestamp,
+    ) -> Result<Timestamp, Stop> {
+        let id = target.rsplit('/').next().and_then(|id| id.parse().ok());
+        let (Some(id), Some(bot)) = (id, &self.registry.bot) else { return Ok(NEVER) };
+        let guild = Guild::new(bot.clone(), id);
+        let mirrored: Vec<_> =
+            self.config.scheduled_events.iter().filter(|one| one.guild == id).collect();
+        let shown = self.store.shown(target, Purpose::ScheduledEvent).await?;
+        let all = self.wanted(&mirrored, now).await?;
+        let off = self.off(&shown, &all, now).await?;
+        let mut steps = plan(&shown, &all, &off, MAX_OPEN, now);
+        let mut found = Vec::new();
+        if steps.iter().any(|step| matches!(step, Step::Make { .. })) {
+            // Others have events there too, and some of ours may be from before a crash.
+            found = guild.list().await?;
+            let ours: HashSet<&str> =
+                shown.iter().filter_map(|shown| shown.remote_id.as_deref()).collect();
+            let open = |listed: &&Listed| matches!(listed.status, guild::SCHEDULED | guild::ACTIVE);
+            let foreign = found
+                .iter()
+                .filter(open)
+                .filter(|listed| !ours.contains(listed.id.as_str()))
+                .filter(|listed| !shown.iter().any(|shown| is_it(listed, shown)))
+                .count();
+            steps = plan(&shown, &all, &off, MAX_OPEN.saturating_sub(foreign), now);
+        }
+        let more = steps.len() > AT_ONCE;
+        for step in steps.into_iter().take(AT_ONCE) {
+            self.take(&guild, target, step, &all, &found, now).await?;
+        }
+        if more {
+            return Ok(now.saturating_add(PAUSE).unwrap_or(now));
+        }
+        // The next that is over, or that begins and makes room.
+        let shown = self.store.shown(target, Purpose::ScheduledEvent).await?;
+        let over = shown.iter().map(|shown| shown.ends.saturating_add(GRACE).unwrap_or(NEVER));
+        Ok(over.min().unwrap_or(NEVER))
+    }
+
+    async fn take(
+        &self,
+        guild: &Guild,
+        target: &str,
+        step: Step,
+        all: &[Wanted],
+        found: &[Listed],
+        now: Timestamp,
+    ) -> Result<(), Stop> {
+        let refused = |name: &str, error: NotifyError| match error {
+            NotifyError::Permanent { reason } => {
+                warn!(to = target, name, reason, "a scheduled event stays as it is");
+                Ok(false)
+            }
+            error => Err(error),
+        };
+        match step {
+            Step::Make { index } => {
+                let Some(wanted) = all.get(index) else { return Ok(()) };
+                let mut shown = wanted.intended(target, now);
+                let before = self.store.shown(target, Purpose::ScheduledEvent).await?;
+                let known = |id: &str| before.iter().any(|b| b.remote_id.as_deref() == Some(id));
+                let interrupted = before.iter().find(|before| before.name == shown.name);
+                let there = interrupted.and_then(|before| {
+                    found.iter().find(|listed| is_it(listed, before) && !known(&listed.id))
+                });
+                let id = match there {
+                    Some(listed) => {
+                        // What it says is not known; the next pass brings it into line.
+                        shown.hash = 0;
+                        listed.id.clone()
+                    }
+                    None => {
+                        self.store.remember(&shown).await?;
+                        let mut body = wanted.body.clone();
+                        if let Some(picture) = self.picture(wanted).await {
+                            body["image"] = picture.into();
+                        }
+                        match guild.create(&body).await {
+                            Ok(id) => id,
+                            Err(NotifyError::Permanent { reason }) => {
+                                let name = &shown.name;
+                                warn!(to = target, name, reason, "no scheduled event is made");
+                                shown.state = State::Removed;
+                                return Ok(self.store.remember(&shown).await?);
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
+                    }
+                };
+                info!(to = target, name = shown.name, remote_id = id, "scheduled event made");
+                let shown = Shown { state: State::Shown, remote_id: Some(id), ..shown };
+                self.store.remember(&shown).await?;
+            }
+            Step::Edit { shown, index } => {
+                let (Some(wanted), Some(id)) = (all.get(index), &shown.remote_id) else {
+                    return Ok(());
+                };
+                let edited = guild
+                    .edit(id, &wanted.change(&shown, now))
+                    .await
+                    .or_else(|error| refused(&shown.name, error).map(|_| true))?;
+                let next = wanted.intended(target, now);
+                let state = if edited { State::Shown } else { State::Removed };
+                debug!(to = target, name = shown.name, edited, "scheduled event changed");
+                if !edited && wanted.repost {
+                    self.store.let_go(&shown).await?;
+                } else {
+                    self.store
+                        .remember(&Shown { state, remote_id: shown.remote_id, ..next })
+                        .await?;
+                }
+            }
+            Step::Cancel { shown } => {
+                if let Some(id) = &shown.remote_id {
+                    let status = guild::CANCELED;
+                    let done = guild.set_status(id, status).await;
+                    done.or_else(|error| refused(&shown.name, error))?;
+                }
+                self.store.let_go(&shown).await?;
+            }
+            Step::Finish { shown } => {
+                if let Some(id) = &shown.remote_id {
+                    let done = finish(guild, id).await;
+                    done.or_else(|error| refused(&shown.name, error).map(drop))?;
+                }
+                self.store.let_go(&shown).await?;
+            }
+            Step::Remove { shown } => {
+                if let Some(id) = &shown.remote_id {
+                    let done = guild.delete(id).await;
+                    done.or_else(|error| refused(&shown.name, error).map(drop))?;
+                }
+                self.store.let_go(&shown).await?;
+            }
+            Step::LetGo { shown } => self.store.let_go(&shown).await?,
+        }
+        Ok(())
+    }
+
+    async fn picture(&self, wanted: &Wanted) -> Option<String> {
+        let feed = self.config.feeds.get(&wanted.feed)?;
+        cover::data_uri(&self.fetcher, feed, wanted.picture.as_deref()?).await
+    }
+
+    /// Every occurrence that should be there, the soonest first; at least as many as there may be.
+    async fn wanted(
+        &self,
+        mirrored: &[&ScheduledEvents],
+        now: Timestamp,
+    ) -> Result<Vec<Wanted>, StoreError> {
+        let mut all = Vec::new();
+        for days in REACHES {
+            let to = now.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(NEVER);
+            let upcoming = self.upcoming(now, to).await?;
+            all = self.choose(mirrored, &upcoming, now);
+            if all.len() > MAX_OPEN {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The names of those shown whose events do not take place. What is only no longer wanted is
+    /// not among them, nor what has left the feed since it began.
+    async fn off(
+        &self,
+        shown: &[Shown],
+        all: &[Wanted],
+        now: Timestamp,
+    ) -> Result<HashSet<String>, StoreError> {
+        let wanted: HashSet<&str> = all.iter().map(|wanted| wanted.name.as_str()).collect();
+        let mut off = HashSet::new();
+        for one in shown.iter().filter(|one| one.ends > now && !wanted.contains(&*one.name)) {
+            let known = self.store.known(&one.feed, &[one.key.hash64()]).await?;
+            let known = known.into_iter().find(|known| known.key == one.key);
+            let watched = |event: &Event| {
+                let watches = self.config.watches.iter();
+                let mut following = watches.filter(|watch| watch.feeds.contains(&one.feed));
+                following.any(|watch| watch.matcher.matches(event))
+            };
+            let is_off = known.is_none_or(|known| {
+                let date = !known.seen.recurrence.is_empty() && watched(&known.seen);
+                matches!(known.told, Told::Withdrawn(_)) || !known.seen.status.is_on() || date
+            });
+            if is_off {
+                off.insert(one.name.clone());
+            }
+        }
+        Ok(off)
+    }
+
+    fn choose(
+        &self,
+        mirrored: &[&ScheduledEvents],
+        upcoming: &[Upcoming],
+        now: Timestamp,
+    ) -> Vec<Wanted> {
+        let watches: Vec<(&Watch, &ScheduledEvents)> = mirrored
+            .iter()
+            .flat_map(|one| {
+                let named = |watch: &&Watch| one.watches.contains(&watch.name);
+                self.config.watches.iter().filter(named).map(|watch| (watch, *one))
+            })
+            .collect();
+        let mut listed = HashSet::new();
+        let mut names = HashSet::new();
+        let mut all = Vec::new();
+        for one in upcoming {
+            let (event, start) = (&one.occurrence.event, one.occurrence.start);
+            let watch = watches.iter().find(|(watch, _)| one.is_of(watch));
+            let Some((_, wish)) = watch.filter(|_| event.status.is_on()) else { continue };
+            let id = event.recurrence_id.as_ref().map(|id| id.local().to_string());
+            let name = format!("{}|{}|{}", one.feed, one.key, id.unwrap_or_default());
+            let body = message::shown::scheduled_event(event, start, one.occurrence.end);
+            let end = body["scheduled_end_time"].as_str().and_then(|end| end.parse().ok());
+            let end: Timestamp = end.unwrap_or(one.occurrence.end);
+            if end <= now || !listed.insert((&one.same, start)) || !names.insert(name.clone()) {
+                continue;
+            }
+            let (feed, key, repost) = (one.feed.clone(), one.key.clone(), wish.repost);
+            let picture = event.image.clone().filter(|_| wish.covers);
+            all.push(Wanted { name, feed, key, start, end, body, picture, repost });
+        }
+        all
+    }
+}
+
+impl Wanted {
+    fn hash(&self) -> u64 {
+        hash(&self.body)
+    }
+
+    fn intended(&self, target: &str, now: Timestamp) -> Shown {
+        Shown {
+            target: target.to_owned(),
+            purpose: Purpose::ScheduledEvent,
+            name: self.name.clone(),
+            feed: self.feed.clone(),
+            key: self.key.clone(),
+            state: State::Intended,
+            remote_id: None,
+            hash: self.hash(),
+            revision: 0,
+            first: None,
+            starts: self.start,
+            ends: self.end,
+            pinned: false,
+            since: now,
+        }
+    }
+
+    /// What is to be said of one that is there; the start of one that has begun cannot be changed.
+    fn change(&self, shown: &Shown, now: Timestamp) -> Value {
+        let mut body = self.body.clone();
+        if let Some(body) = body.as_object_mut() {
+            for fixed in ["entity_type", "privacy_level"] {
+                body.remove(fixed);
+            }
+            if shown.starts <= now {
+                body.remove("scheduled_start_time");
+            }
+            body.entry("description").or_insert(Value::Null);
+        }
+        body
+    }
+}
+
+/// Whether an event of the guild may be the one that was about to be made when beadle stopped.
+fn is_it(listed: &Listed, shown: &Shown) -> bool {
+    let start: Option<Timestamp> = listed.start.parse().ok();
+    listed.own && shown.state == State::Intended && start == Some(shown.starts)
+}
+
+/// The steps from what is shown to what should be, those that make room first. Pure.
+fn plan(
+    shown: &[Shown],
+    all: &[Wanted],
+    off: &HashSet<String>,
+    limit: usize,
+    now: Timestamp,
+) -> Vec<Step> {
+    let soonest = now.saturating_add(TOO_LATE).unwrap_or(now);
+    let by_name: BTreeMap<&str, usize> =
+        all.iter().enumerate().map(|(index, wanted)| (wanted.name.as_str(), index)).collect();
+    let mut steps = Vec::new();
+    let mut makes = Vec::new();
+    let mut there: HashSet<&str> = HashSet::new();
+    // The soonest are shown; one that someone removed gives its place to another.
+    let removed = |wanted: &Wanted| {
+        shown.iter().any(|one| {
+            one.name == wanted.name && one.state == State::Removed && one.hash == wanted.hash()
+        })
+    };
+    let is_there = |name: &str| shown.iter().any(|s| s.name == name && s.state == State::Shown);
+    let soon: HashSet<&str> = all
+        .iter()
+        .filter(|wanted| wanted.start > soonest || is_there(&wanted.name))
+        .filter(|wanted| !removed(wanted))
+        .take(limit)
+        .map(|wanted| wanted.name.as_str())
+        .collect();
+    for one in shown {
+        let (one, begun) = (one.clone(), one.starts <= now);
+        let over = one.ends <= now;
+        let wanted = by_name.get(one.name.as_str()).map(|index| (*index, &all[*index]));
+        match (one.state, wanted) {
+            (State::Removed, Some((_, wanted))) if one.hash == wanted.hash() => {
+                there.insert(&wanted.name);
+            }
+            (State::Removed, None) if !over => {}
+            (State::Removed, _) => steps.push(Step::LetGo { shown: one }),
+            // Made anew, or found: see below.
+            (State::Intended, Some(_)) => {}
+            (State::Intended, None) => steps.push(Step::LetGo { shown: one }),
+            (State::Shown, None) if over => {
+                if one.ends.saturating_add(GRACE).is_ok_and(|at| at <= now) {
+                    steps.push(Step::Finish { shown: one });
+                }
+            }
+            (State::Shown, None) => match (off.contains(&one.name), begun) {
+                (true, true) => steps.push(Step::Finish { shown: one }),
+                (true, false) => steps.push(Step::Cancel { shown: one }),
+                (false, false) => steps.push(Step::Remove { shown: one }),
+                (false, true) => {}
+            },
+            (State::Shown, Some((index, wanted))) => {
+                if begun && wanted.start > now && wanted.start != one.starts {
+                    steps.push(Step::Finish { shown: one });
+                } else if !begun && !soon.contains(wanted.name.as_str()) {
+                    there.insert(&wanted.name);
+                    steps.push(Step::Remove { shown: one });
+                } else {
+                    there.insert(&wanted.name);
+                    if one.hash != wanted.hash() {
+                        steps.push(Step::Edit { shown: one, index });
+                    }
+                }
+            }
+        }
+    }
+    for (index, wanted) in all.iter().enumerate() {
+        let name = wanted.name.as_str();
+        if soon.contains(name) && !there.contains(name) && wanted.start > soonest {
+            makes.push(Step::Make { index });
+        }
+    }
+    steps.extend(makes);
+    steps
+}
+
+/// Ends an event that Discord has not ended itself.
+async fn finish(guild: &Guild, id: &str) -> Result<(), NotifyError> {
+    let mut status = guild.status(id).await?;
+    // From scheduled there is no way but through active.
+    if status == Some(guild::SCHEDULED) && guild.set_status(id, guild::ACTIVE).await? {
+        status = Some(guild::ACTIVE);
+    }
+    if status == Some(guild::ACTIVE) {
+        guild.set_status(id, guild::COMPLETED).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + minute * 60).unwrap()
+    }
+
+    /// An event of an hour.
+    fn wanted(name: &str, start: i64) -> Wanted {
+        Wanted {
+            name: name.to_owned(),
+            feed: "site".to_owned(),
+            key: EventKey(name.to_owned()),
+            start: at(start),
+            end: at(start + 60),
+            body: serde_json::json!({ "name": name, "scheduled_start_time": at(start).to_string() }),
+            picture: None,
+            repost: false,
+        }
+    }
+
+    fn shown(name: &str, start: i64, state: State) -> Shown {
+        let remote_id = (state == State::Shown).then(|| format!("id of {name}"));
+        Shown { state, remote_id, ..wanted(name, start).intended("guild/5", at(-1000)) }
+    }
+
+    /// The steps in words.
+    fn steps(shown: &[Shown], all: &[Wanted], off: &[&str], limit: usize) -> Vec<String> {
+        let off = off.iter().map(|name| (*name).to_owned()).collect();
+        let word = |step: &Step| match step {
+            Step::Make { index } => format!("make {}", all[*index].name),
+            Step::Edit { shown, .. } => format!("edit {}", shown.name),
+            Step::Cancel { shown } => format!("cancel {}", shown.name),
+            Step::Finish { shown } => format!("finish {}", shown.name),
+            Step::Remove { shown } => format!("remove {}", shown.name),
+            Step::LetGo { shown } => format!("let go {}", shown.name),
+        };
+        plan(shown, all, &off, limit, at(0)).iter().map(word).collect()
+    }
+
+    #[test]
+    fn each_difference_is_one_step() {
+        use State::{Intended, Removed, Shown as There};
+        let none: [&str; 0] = [];
+        assert_eq!(steps(&[shown("a", 10, There)], &[wanted("a", 10)], &[], 9), none, "as it is");
+        assert_eq!(steps(&[], &[wanted("a", 10)], &[], 9), ["make a"]);
+        assert_eq!(steps(&[], &[wanted("a", 0)], &[], 9), none, "it begins");
+        assert_eq!(steps(&[shown("a", 10, Intended)], &[wanted("a", 10)], &[], 9), ["make a"]);
+        assert_eq!(steps(&[shown("a", 10, Intended)], &[], &[], 9), ["let go a"]);
+        assert_eq!(steps(&[shown("a", 10, There)], &[wanted("a", 20)], &[], 9), ["edit a"]);
+        assert_eq!(steps(&[shown("a", 10, There)], &[], &["a"], 9), ["cancel a"]);
+        assert_eq!(steps(&[shown("a", 10, There)], &[], &[], 9), ["remove a"], "not watched");
+
+        // Begun.
+        assert_eq!(steps(&[shown("a", -10, There)], &[wanted("a", -10)], &[], 9), none);
+        assert_eq!(steps(&[shown("a", -10, There)], &[], &[], 9), none, "it left the feed");
+        assert_eq!(steps(&[shown("a", -10, There)], &[], &["a"], 9), ["finish a"]);
+        let moved = steps(&[shown("a", -10, There)], &[wanted("a", 90)], &[], 9);
+        assert_eq!(moved, ["finish a", "make a"], "what has begun cannot begin later");
+        assert_eq!(steps(&[shown("a", -65, There)], &[], &[], 9), none, "Discord ends it");
+        assert_eq!(steps(&[shown("a", -70, There)], &[], &[], 9), ["finish a"]);
+
+        // Removed by hand.
+        assert_eq!(steps(&[shown("a", 10, Removed)], &[wanted("a", 10)], &[], 9), none);
+        let changed = steps(&[shown("a", 10, Removed)], &[wanted("a", 20)], &[], 9);
+        assert_eq!(changed, ["let go a", "make a"]);
+        assert_eq!(steps(&[shown("a", -70, Removed)], &[], &[], 9), ["let go a"]);
+    }
+
+    #[test]
+    fn the_soonest_are_there() {
+        let all = [wanted("a", 10), wanted("b", 20), wanted("c", 30)];
+        let there = |name, start| shown(name, start, State::Shown);
+        assert_eq!(steps(&[], &all, &[], 2), ["make a", "make b"]);
+        assert_eq!(steps(&[there("b", 20), there("c", 30)], &all, &[], 2), ["remove c", "make a"]);
+        let gone = [shown("a", 10, State::Removed), there("b", 20)];
+        assert_eq!(steps(&gone, &all, &[], 2), ["make c"], "its place is free");
+        let begun = [there("z", -10), there("a", 10)];
+        let all = [wanted("z", -10), wanted("a", 10), wanted("b", 20)];
+        assert_eq!(steps(&begun, &all, &[], 2), [""; 0], "what goes on counts");
+    }
+}

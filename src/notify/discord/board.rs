@@ -1,0 +1,193 @@
+//! What is done with a message after it was posted: edited, pinned, removed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::http::Answer;
+use super::target::{Place, Post};
+use super::{Discord, NotifyError, outcome};
+use crate::message::discord::Target;
+use crate::message::{Style, shown};
+use crate::notify::Payload;
+use crate::plan::Notification;
+
+// Error codes: https://docs.discord.com/developers/topics/opcodes-and-status-codes
+const UNKNOWN_MESSAGE: u64 = 10008;
+const WRITES_LIMITED: u64 = 20022;
+const TOO_MANY_EDITS: u64 = 30046;
+const NOT_OURS: u64 = 50005;
+const ARCHIVED: u64 = 50083;
+const LOCKED: u64 = 160_005;
+
+/// How long edits of old messages rest when Discord says that there were too many.
+const EDITS_REST: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// How many messages are looked through for one that may have been posted.
+const RECENT: usize = 50;
+
+/// The messages of one endpoint, after they were posted. Messages are named by
+/// [`Receipt::remote_id`](crate::notify::Receipt::remote_id).
+#[derive(Clone)]
+pub struct Board {
+    pub(super) discord: Arc<Discord>,
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Board")
+    }
+}
+
+impl Board {
+    /// Whether messages can be pinned, and be found again: a webhook cannot do that.
+    pub fn is_bot(&self) -> bool {
+        matches!(self.discord.place, Place::Channel(_))
+    }
+
+    /// What tells one place from another: the channel's id; empty for a webhook.
+    pub fn place(&self) -> String {
+        match &self.discord.place {
+            Place::Channel(channel) => channel.id.to_string(),
+            Place::Webhook(_) => String::new(),
+        }
+    }
+
+    /// Whether what follows a message stands under it, as a reply or in its thread.
+    pub fn goes_on_from(&self, remote_id: &str) -> bool {
+        self.is_bot() && (self.discord.threads || self.discord.reference(remote_id).is_some())
+    }
+
+    /// What a payload of this endpoint says.
+    pub fn said(&self, payload: &Payload) -> Value {
+        Post::read(&payload.0).map(|post| post.message).unwrap_or_default()
+    }
+
+    /// An agenda, as a payload.
+    pub fn agenda(&self, title: &str, agenda: &Notification) -> Payload {
+        let style = Style { show_passcodes: self.discord.show_passcodes, ..Style::default() };
+        let message = shown::agenda(title, agenda, &style);
+        Post { message, name: title.to_owned(), tags: Vec::new(), of_event: false }.write()
+    }
+
+    /// Replaces what a message says. False when there is no such message (any more), or it is out
+    /// of reach.
+    pub async fn edit(&self, remote_id: &str, body: &Value) -> Result<bool, NotifyError> {
+        let mut answer = self.on_message(Method::PATCH, "messages", remote_id, Some(body)).await?;
+        if answer.code() == Some(ARCHIVED) && self.open(remote_id).await? {
+            answer = self.on_message(Method::PATCH, "messages", remote_id, Some(body)).await?;
+        }
+        if let Some(TOO_MANY_EDITS | WRITES_LIMITED) = answer.code() {
+            return Err(NotifyError::Retry {
+                after: Some(answer.retry_after.unwrap_or(EDITS_REST)),
+                reason: "Discord asks to edit old messages more slowly".to_owned(),
+            });
+        }
+        self.there(&answer, remote_id)
+    }
+
+    /// Removes a message; one that is gone already, or out of reach, is no error.
+    pub async fn delete(&self, remote_id: &str) -> Result<(), NotifyError> {
+        let answer = self.on_message(Method::DELETE, "messages", remote_id, None).await?;
+        self.there(&answer, remote_id).map(drop)
+    }
+
+    /// Pins a message, or takes the pin away.
+    /// <https://docs.discord.com/developers/resources/message#pin-message>
+    pub async fn pin(&self, remote_id: &str, pinned: bool) -> Result<(), NotifyError> {
+        let method = if pinned { Method::PUT } else { Method::DELETE };
+        let answer = self.on_message(method, "messages/pins", remote_id, None).await?;
+        // One that is gone is noticed with the next edit.
+        self.there(&answer, remote_id).map(drop)
+    }
+
+    /// A message of the bot's own since then with that title; none where it cannot be looked for.
+    pub async fn find(&self, title: &str, since: Timestamp) -> Result<Option<String>, NotifyError> {
+        let Place::Channel(channel) = &self.discord.place else { return Ok(None) };
+        let me = channel.bot.call(Method::GET, "/users/@me", None).await?;
+        let me = me.accepted()?["id"].clone();
+        let path = format!("/channels/{}/messages?limit={RECENT}", channel.id);
+        let answer = channel.bot.call(Method::GET, &path, None).await?;
+        let messages = match answer.accepted() {
+            Ok(messages) => messages.as_array(),
+            Err(error @ (NotifyError::Retry { .. } | NotifyError::Uncertain { .. })) => {
+                return Err(error);
+            }
+            // Without Read Message History, or in a forum, there is nothing to be found.
+            Err(_) => return Ok(None),
+        };
+        let posted = |message: &Value| message["timestamp"].as_str()?.parse::<Timestamp>().ok();
+        let found = messages.into_iter().flatten().find(|message| {
+            message["author"]["id"] == me
+                && message["embeds"][0]["title"] == *title
+                && posted(message).is_some_and(|at| at >= since)
+        });
+        let id = found.and_then(|message| message["id"].as_str());
+        Ok(id.map(|id| format!("{}/{id}", channel.id)))
+    }
+
+    async fn on_message(
+        &self,
+        method: Method,
+        below: &str,
+        remote_id: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NotifyError> {
+        let (place, message) = remote_id.split_once('/').unwrap_or(("", remote_id));
+        match &self.discord.place {
+            Place::Channel(channel) => {
+                let path = format!("/channels/{place}/{below}/{message}");
+                channel.bot.call(method, &path, body).await
+            }
+            Place::Webhook(webhook) => {
+                let mut query = Vec::new();
+                if method == Method::PATCH {
+                    query.push("with_components=true".to_owned());
+                }
+                // Only what is in a thread is looked for there.
+                if webhook.threads || webhook.thread.is_some_and(|id| id.to_string() == place) {
+                    query.push(format!("thread_id={place}"));
+                }
+                let mark = if query.is_empty() { "" } else { "?" };
+                let below = format!("/{below}/{message}{mark}{}", query.join("&"));
+                let body = body.map(Value::to_string);
+                webhook.call(method, &below, body.as_deref()).await
+            }
+        }
+    }
+
+    /// Opens the thread that a message is in; only the bot can.
+    async fn open(&self, remote_id: &str) -> Result<bool, NotifyError> {
+        let (Place::Channel(channel), Some((thread, _))) =
+            (&self.discord.place, remote_id.split_once('/'))
+        else {
+            return Ok(false);
+        };
+        let open = json!({ "archived": false });
+        let path = format!("/channels/{thread}");
+        let answer = channel.bot.call(Method::PATCH, &path, Some(&open)).await?;
+        Ok(answer.accepted().is_ok())
+    }
+
+    /// Whether the message that was asked about is there. What is said of a place that is not (any
+    /// more) the endpoint's own says nothing about the endpoint.
+    fn there(&self, answer: &Answer, remote_id: &str) -> Result<bool, NotifyError> {
+        if let Some(UNKNOWN_MESSAGE | NOT_OURS | LOCKED | ARCHIVED) = answer.code() {
+            return Ok(false);
+        }
+        let by = if self.is_bot() { Target::Bot } else { Target::Webhook };
+        let place = remote_id.split_once('/').map(|(place, _)| place);
+        match outcome::of_question(answer, by) {
+            Ok(_) => Ok(true),
+            Err(NotifyError::ReceiverGone { .. })
+                if self.is_bot() && place != Some(self.place().as_str()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
