@@ -1,9 +1,11 @@
-//! Wiring, the two loops, and signals. The only place that reads the wall clock or sleeps.
+//! Wiring, the two loops, and signals. The only place that reads the wall clock; nothing but the
+//! connection to Discord sleeps elsewhere.
 //!
 //! Wall time plans, monotonic time waits: every sleep is short, and afterwards the clock is read
 //! again, so that a clock set forward or back, or a suspended machine, delays nothing for long.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::alive::DeadMan;
 use crate::calendar::Zones;
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetcher};
+use crate::interactions::{self, Inbox};
 use crate::notify::{self, Registry, discord};
 use crate::pipeline::{Delivered, Pipeline, Polled, beside};
 use crate::progress::{Loop, Progress};
@@ -133,6 +136,7 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
     let feeds = config.feeds.keys().map(String::as_str);
     pipeline.metrics.begin(now(), feeds, pipeline.registry.backends());
     let progress = Arc::new(Progress::new(STUCK));
+    let inbox = Inbox::default();
     let server = match &config.http {
         Some(http) => {
             let listener = web::listen(http.listen).await?;
@@ -142,7 +146,11 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
                 progress: Arc::clone(&progress),
                 clock: now,
             };
-            let serve = web::serve(listener, web::router(watched), pipeline.stopped());
+            let mut router = web::router(watched);
+            if let Some(endpoint) = inbox.endpoint(&pipeline) {
+                router = router.merge(endpoint.router(now));
+            }
+            let serve = web::serve(listener, router, pipeline.stopped());
             Some(tokio::spawn(serve))
         }
         None => None,
@@ -166,6 +174,7 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
     tokio::select! {
         end = poll_loop(&pipeline, &news, &progress) => return Ok(end?),
         end = &mut deliver => return Ok(end?),
+        never = interact(&pipeline, inbox, &news) => match never {},
         signal = signals.next() => info!(signal, "stopping"),
     }
     systemd.notify("STOPPING=1");
@@ -226,6 +235,14 @@ impl Signs<'_> {
     }
 }
 
+/// Answers slash commands, where they are wanted.
+async fn interact(pipeline: &Pipeline, inbox: Inbox, news: &Notify) -> Infallible {
+    match pipeline.registry.bot().filter(|_| pipeline.config.discord.commands) {
+        Some(bot) => interactions::run(pipeline, bot, inbox, news, now).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Polls each feed at its time, none waiting for another.
 async fn poll_loop(
     pipeline: &Pipeline,
@@ -247,7 +264,9 @@ async fn poll_loop(
         progress.beat(Loop::Poll);
         let now = now();
         next.retain(|name, at| {
-            let due = *at <= now;
+            // Somebody else may have read it meanwhile, and found what must be looked at again.
+            let sooner = pipeline.next_poll(name);
+            let due = sooner.map_or(*at, |sooner| sooner.min(*at)) <= now;
             if due {
                 let feed = &pipeline.config.feeds[*name];
                 let poll = AssertUnwindSafe(pipeline.poll(feed, now)).catch_unwind();
@@ -310,7 +329,8 @@ async fn deliver_loop(
             let (queues, _) = pipeline.claim(start).await?;
             if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
                 let rows = pipeline.store.tidy(start).await?;
-                debug!(rows, "tidied");
+                let requests = pipeline.store.tidy_reminder_requests(start).await?;
+                debug!(rows, requests, "tidied");
                 tidied = Some(start);
             }
             signs.give(pipeline, idle && queues.is_empty()).await?;

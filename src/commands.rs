@@ -539,7 +539,7 @@ pub async fn rehearse(
     in_order(from, to)?;
     let sources = desk.read_all(config).await?;
     let cx = desk.plan_context(config);
-    let reach = plan::reminder_reach(&config.watches, to);
+    let reach = plan::reminder_reach(&config.watches, &[], to);
     let upcoming = desk.upcoming(&sources, Window { from, to: reach });
     // Half-open at the other end, as the pipeline plans.
     let before = |at: Timestamp| at.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(at);
@@ -653,7 +653,7 @@ fn addresses<'a>(
     let named = config.receivers.keys().filter(|name| receiver.is_none_or(|only| only == *name));
     let ids = named.flat_map(|name| registry.endpoints(name));
     let operator = receiver.is_none().then(|| operator::ENDPOINT.to_owned());
-    ids.chain(operator).filter_map(|id| registry.get(&id)).collect()
+    ids.chain(operator).filter_map(|id| registry.configured(&id)).collect()
 }
 
 /// `beadle send-test`: sends a message that says it is a test to every address of a receiver, or of
@@ -755,6 +755,8 @@ pub async fn status(
         feeds.insert(name, (store.feed(name).await?, store.event_counts(name).await?));
     }
     let parked = store.parked().await?;
+    let paused = store.paused().await?;
+    let reminders = store.reminder_requests(None).await?.len();
     let next = store.next_attempt().await?;
 
     if format == Format::Json {
@@ -778,7 +780,14 @@ pub async fn status(
             .into_iter()
             .map(|state| (state.to_string(), json!(count(state))))
             .collect();
-        let all = json!({ "running": running, "feeds": feeds, "outbox": outbox, "parked": parked });
+        let paused: Map<String, Value> = paused
+            .iter()
+            .map(|(watch, pause)| (watch.clone(), json!(pause.since.to_string())))
+            .collect();
+        let all = json!({
+            "running": running, "feeds": feeds, "outbox": outbox, "parked": parked,
+            "paused": paused, "personal_reminders": reminders,
+        });
         return Ok(format!("{all}\n"));
     }
 
@@ -820,6 +829,13 @@ pub async fn status(
             retry_at => format!("tried again at {}", at(retry_at)),
         };
         writeln!(out, "PARKED {endpoint} since {since}, {again}: {reason}")?;
+    }
+    for (watch, pause) in paused {
+        let (since, by) = (at(pause.since), pause.by);
+        writeln!(out, "PAUSED watch {watch} since {since}, by Discord user {by}")?;
+    }
+    if reminders > 0 {
+        writeln!(out, "personal reminders asked for: {reminders}")?;
     }
     Ok(out)
 }

@@ -33,7 +33,7 @@
 //!
 //! | module | what it hides |
 //! |---|---|
-//! | [`app`] | the two loops, signals, the clock; nothing else sleeps or reads the time |
+//! | [`app`] | the two loops, signals, the clock; nothing else reads the time |
 //! | [`systemd`], [`alive`] | the service manager and the dead-man ping |
 //! | [`guard`], [`tls`] | where feeds may lead, and whom to trust |
 //! | [`web`] | the HTTP server: liveness, readiness, and the [`metrics`] |
@@ -49,6 +49,7 @@
 //! | [`notify`] | Discord, mail, terminal; what each answer of a server means |
 //! | [`operator`] | what whoever runs it is told of parked receivers, dead messages, feeds that stay away |
 //! | [`mirror`] | what is shown in Discord, compared with what should be and brought into line |
+//! | [`interactions`] | slash commands: how they come in, what is looked up, what is answered |
 //! | [`retry`] | when to try again |
 //! | [`doctor`] | what could keep beadle from telling people |
 //! | [`commands`] | what the command line asks besides `run` and `once` |
@@ -155,6 +156,9 @@
 //! | a change that is told by an edit is told | `an_edit_alone_tells_a_change_without_a_message`, `an_announcement_removed_by_hand_is_let_go_and_the_change_told_by_a_message`, `an_edit_that_is_refused_is_told_by_a_message` |
 //! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |
+//! | a person is reminded once, of an event as it is then | `a_reminder_comes_by_direct_message_and_once`, `a_moved_event_moves_its_reminder_and_a_cancelled_one_is_told_once` |
+//! | what is paused is silent, also later | `a_paused_watch_is_silent_and_tells_nothing_later` |
+//! | only managers manage, only Discord posts | `only_managers_of_the_configured_server_manage`, `only_what_discord_signed_lately_is_genuine` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
 //! | a secret is not shown | `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
 //! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself` |
@@ -171,6 +175,7 @@ pub mod config;
 pub mod doctor;
 pub mod fetch;
 pub mod guard;
+pub mod interactions;
 pub mod lookup;
 pub mod message;
 pub mod metrics;

@@ -26,7 +26,7 @@ use crate::calendar::publisher::Publisher;
 use crate::calendar::{
     Calendar, Event, EventKey, Uid, Verdict, Warning, Window, Zones, identity, recur,
 };
-use crate::config::{Config, Feed, FeedUrl};
+use crate::config::{self, Config, Feed, FeedUrl};
 use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, Fetcher, PollState, Validators,
 };
@@ -35,8 +35,9 @@ use crate::metrics::{self, Metrics};
 use crate::mirror::Mirror;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Registry};
 use crate::operator::{self, Incident};
-use crate::plan::{self, Elsewhere, FeedView, Item, Kind, Planned, Upcoming};
+use crate::plan::{self, Elsewhere, FeedView, Item, Kind, Planned, Upcoming, Watch, Wish};
 use crate::retry;
+use crate::store::people::{ReminderRequest, Subject, direct_endpoint, direct_person};
 use crate::store::shown::Shown;
 use crate::store::{
     Delivery, FeedState, NewDelivery, PollCommit, Settlement, Spool, Store, StoreError, delivery_id,
@@ -97,6 +98,10 @@ pub struct Pipeline {
     expansion_warned: Mutex<HashSet<String>>,
     telling: tokio::sync::Mutex<()>,
     pub(crate) mirror: Mirror,
+    /// A feed is polled by one at a time, whoever asks for it.
+    polling: HashMap<String, tokio::sync::Mutex<()>>,
+    /// When each feed should be read again, as its last poll found.
+    next_polls: Mutex<HashMap<String, Timestamp>>,
 }
 
 /// Does one thing while others go on, and gives what of those has ended meanwhile. Whoever is waited
@@ -255,8 +260,10 @@ impl Pipeline {
         fetcher: Fetcher,
         registry: Registry,
     ) -> Self {
+        let names = config.feeds.keys().cloned();
         Pipeline {
             mirror: Mirror::new(&config, &registry),
+            polling: names.map(|name| (name, tokio::sync::Mutex::default())).collect(),
             config,
             zones,
             store,
@@ -270,11 +277,16 @@ impl Pipeline {
             warned: Mutex::default(),
             expansion_warned: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
+            next_polls: Mutex::default(),
         }
     }
 
     /// Reads a feed once and puts into the outbox what is to be told of it.
     pub async fn poll(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
+        let _alone = match self.polling.get(&feed.name) {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
         let started = tokio::time::Instant::now();
         let polled = self.look(feed, now).await?;
         self.metrics.polled(&feed.name, &polled, started.elapsed(), now);
@@ -282,7 +294,13 @@ impl Pipeline {
             let (events, _) = self.store.event_counts(&feed.name).await?;
             self.metrics.events(&feed.name, events);
         }
+        lock(&self.next_polls).insert(feed.name.clone(), polled.next_poll_at);
         Ok(polled)
+    }
+
+    /// When a feed should be read again, as its last poll found; none before the first.
+    pub fn next_poll(&self, feed: &str) -> Option<Timestamp> {
+        lock(&self.next_polls).get(feed).copied()
     }
 
     async fn look(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
@@ -417,7 +435,13 @@ impl Pipeline {
             zone: zone.clone(),
             elsewhere: self.elsewhere(feed, &outcome.changes, &zone, now).await?,
         };
-        let planned = plan::changes(&self.plan_context(now), &view, &outcome.changes);
+        let watches = self.watches().await?;
+        let cx = self.plan_context(&watches, now);
+        let mut planned = plan::changes(&cx, &view, &outcome.changes);
+        if !outcome.changes.is_empty() {
+            let wishes = self.wishes().await?;
+            planned.extend(plan::personal_changes(&cx, &view, &outcome.changes, &wishes));
+        }
         let of_each =
             planned.iter().map(|one| one.told.iter().map(|told| (one.to.clone(), told.clone())));
         let told: Vec<(String, String)> = of_each.flatten().collect();
@@ -685,7 +709,8 @@ impl Pipeline {
     /// Puts into the outbox what has fallen due: reminders, digests, and the welcome of watches and
     /// digests never met before. Gives how many messages that made.
     pub async fn tick(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let cx = self.plan_context(now);
+        let watches = self.watches().await?;
+        let cx = self.plan_context(&watches, now);
         let done = self.done().await?;
         let after = self.fill_agenda(now).await?;
 
@@ -700,7 +725,7 @@ impl Pipeline {
 
         let mut sources = Vec::new();
         let met = self.store.sources().await?;
-        for watch in &self.config.watches {
+        for watch in &watches {
             let source = format!("watch {}", watch.name);
             if met.contains(&source) || !self.all_read(&watch.feeds).await? {
                 continue;
@@ -1030,14 +1055,16 @@ impl Pipeline {
         self.store.give_back(&deliveries).await
     }
 
-    /// What the operator is told, in a channel other than the one it is about.
+    /// What the operator is told, in a channel other than the one it is about. Whose direct messages
+    /// are closed is that person's business.
     pub(crate) fn notice(
         &self,
         about: &str,
         incident: Incident<'_>,
         now: Timestamp,
     ) -> Option<NewDelivery> {
-        let told = about != operator::ENDPOINT && self.registry.get(operator::ENDPOINT).is_some();
+        let own = about == operator::ENDPOINT || direct_person(about).is_some();
+        let told = !own && self.registry.get(operator::ENDPOINT).is_some();
         told.then(|| operator::notice(incident, &self.config.timezone, now))
     }
 
@@ -1053,7 +1080,7 @@ impl Pipeline {
             let reason = "the configuration no longer names this receiver".to_owned();
             return Ok(Err(NotifyError::Permanent { reason }));
         };
-        match self.told_by_edit(delivery, endpoint, now).await? {
+        match self.told_by_edit(delivery, &endpoint, now).await? {
             Ok(None) => {}
             Ok(Some(remote_id)) => return Ok(Ok(remote_id)),
             Err(error) => return Ok(Err(error)),
@@ -1450,9 +1477,45 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn plan_context(&self, now: Timestamp) -> plan::Context<'_> {
+    /// The watches that are not told to be silent. What a silent one would have told is not told
+    /// later either: by then it is known, or due in the past.
+    pub async fn watches(&self) -> Result<Vec<Watch>, StoreError> {
+        let paused = self.store.paused().await?;
+        let watches = self.config.watches.iter();
+        Ok(watches.filter(|watch| !paused.contains_key(&watch.name)).cloned().collect())
+    }
+
+    /// What people asked to be reminded of.
+    async fn wishes(&self) -> Result<Vec<Wish>, StoreError> {
+        let requests = self.store.reminder_requests(None).await?;
+        let wish = |request: ReminderRequest| {
+            let Subject { feed, key, uid, occurrence } = request.subject;
+            let lead = config::lead(&request.lead).ok()?;
+            Some(Wish { to: direct_endpoint(request.person), feed, key, uid, occurrence, lead })
+        };
+        Ok(requests.into_iter().filter_map(wish).collect())
+    }
+
+    /// What is asked for or silenced has changed: what is due next is found out anew.
+    pub fn reconsider(&self) {
+        self.lock_agenda().forget();
+    }
+
+    /// What the operator was told of a feed as a whole at its last poll.
+    pub fn notes(&self, feed: &str) -> Vec<Note> {
+        lock(&self.reported).get(feed).cloned().unwrap_or_default()
+    }
+
+    /// The zone of a feed's floating times; none for a feed that is not configured.
+    pub async fn zone_of(&self, feed: &str) -> Result<Option<TimeZone>, StoreError> {
+        let Some(feed) = self.config.feeds.get(feed) else { return Ok(None) };
+        Ok(Some(self.feed_zone(feed, &self.store.feed(&feed.name).await?)))
+    }
+
+    /// For planning on behalf of these watches.
+    pub fn plan_context<'a>(&'a self, watches: &'a [Watch], now: Timestamp) -> plan::Context<'a> {
         plan::Context {
-            watches: &self.config.watches,
+            watches,
             digests: &self.config.digests,
             zones: &self.zones,
             timezone: &self.config.timezone,
@@ -1512,9 +1575,13 @@ impl Pipeline {
             agenda.edition
         };
         let until = now.saturating_add(AGENDA_AHEAD).unwrap_or(now);
-        let reach = plan::reminder_reach(&self.config.watches, until);
+        let (watches, wishes) = (self.watches().await?, self.wishes().await?);
+        let reach = plan::reminder_reach(&watches, &wishes, until);
         let upcoming = self.upcoming(after, reach).await?;
-        let mut queue = plan::reminders(&self.plan_context(now), &upcoming, after, until);
+        let cx = self.plan_context(&watches, now);
+        let mut queue = plan::reminders(&cx, &upcoming, after, until);
+        queue.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));
+        queue.sort_by_key(|planned| planned.due_at);
         queue.reverse();
         debug!(reminders = queue.len(), until = %format_args!("{until:.3}"), "agenda made");
         self.lock_agenda().fill(edition, until, queue);

@@ -608,6 +608,26 @@ impl Context<'_> {
         }
     }
 
+    /// When a reminder of an occurrence is due, and from when it is of no use; none where it would
+    /// come after the start.
+    pub fn falls_due(
+        &self,
+        occurrence: &Occurrence,
+        lead: &Lead,
+    ) -> Option<(Timestamp, Timestamp)> {
+        let Occurrence { start, end, .. } = *occurrence;
+        let due_at = lead.due(&self.wall(occurrence));
+        let not_after = match due_at.cmp(&start) {
+            // An all-day event may be told on its day, a timed one until it starts, or until it
+            // ends when the reminder is to come just then.
+            _ if occurrence.event.is_all_day() => end,
+            Ordering::Less => start,
+            Ordering::Equal => end.max(start.saturating_add(AT_START).unwrap_or(end)),
+            Ordering::Greater => return None,
+        };
+        Some((due_at, not_after))
+    }
+
     /// The start by the audience's clocks; a date is the same date everywhere.
     fn wall(&self, occurrence: &Occurrence) -> ZonedDateTime {
         let start = match &occurrence.event.start {
@@ -619,7 +639,8 @@ impl Context<'_> {
 }
 
 impl Upcoming {
-    pub(crate) fn item(&self) -> Item {
+    /// As it is listed.
+    pub fn item(&self) -> Item {
         Item {
             feed: self.feed.clone(),
             feed_name: self.feed_title.clone(),
@@ -661,23 +682,15 @@ pub fn reminders(
             }
             let all_day = event.is_all_day();
             let leads = if all_day { &watch.remind_all_day } else { &watch.remind };
-            let wall = cx.wall(&one.occurrence);
+            let local = cx.wall(&one.occurrence).datetime();
             for lead in leads {
-                let due_at = lead.due(&wall);
+                let Some((due_at, not_after)) = cx.falls_due(&one.occurrence, lead) else {
+                    continue;
+                };
                 if due_at <= after || due_at > until {
                     continue;
                 }
-                let local = wall.datetime();
                 let dedup = format!("remind|{}|{local}|{}", one.same, lead.text);
-                let Occurrence { start, end, .. } = one.occurrence;
-                let not_after = match due_at.cmp(&start) {
-                    // An all-day event may be told on its day, a timed one until it starts, or
-                    // until it ends when the reminder is to come just then.
-                    _ if all_day => end,
-                    Ordering::Less => start,
-                    Ordering::Equal => end.max(start.saturating_add(AT_START).unwrap_or(end)),
-                    Ordering::Greater => continue,
-                };
                 for to in &watch.to {
                     if !known.insert((to.clone(), dedup.clone())) {
                         continue;
@@ -699,9 +712,125 @@ pub fn reminders(
     planned
 }
 
+/// A person's wish to be reminded of an event.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Where the reminder goes, in place of a receiver.
+    pub to: String,
+    pub feed: String,
+    pub key: EventKey,
+    /// Of a series: its exceptions have keys of their own.
+    pub uid: Uid,
+    /// The local start that the series gave the one occurrence that is meant.
+    pub occurrence: Option<civil::DateTime>,
+    pub lead: Lead,
+}
+
+/// What a message to a person gives as its source.
+pub const PERSONAL: &str = "a reminder you asked for";
+
+impl Wish {
+    /// The key alone would miss exceptions, the UID alone an event that got a new one.
+    fn is_for(&self, one: &Upcoming) -> bool {
+        let id = one.occurrence.event.recurrence_id.as_ref().map(When::local);
+        let same = one.key == self.key || id.is_some() && one.occurrence.event.uid == self.uid;
+        one.feed == self.feed && same && self.occurrence.is_none_or(|start| id == Some(start))
+    }
+}
+
+/// The reminders that people asked for, due in `(after, until]`, in order. As with those of
+/// watches, they follow from the events as they are.
+pub fn personal_reminders(
+    cx: &Context<'_>,
+    upcoming: &[Upcoming],
+    wishes: &[Wish],
+    after: Timestamp,
+    until: Timestamp,
+) -> Vec<Planned> {
+    let mut planned = Vec::new();
+    let mut of_feed: HashMap<&str, Vec<&Wish>> = HashMap::new();
+    for wish in wishes {
+        of_feed.entry(&wish.feed).or_default().push(wish);
+    }
+    for one in upcoming.iter().filter(|one| one.occurrence.event.status.is_on()) {
+        let Some(wishes) = of_feed.get(one.feed.as_str()) else { continue };
+        for wish in wishes.iter().filter(|wish| wish.is_for(one)) {
+            let Some((due_at, not_after)) = cx.falls_due(&one.occurrence, &wish.lead) else {
+                continue;
+            };
+            if due_at <= after || due_at > until {
+                continue;
+            }
+            let kind = Kind::Reminder { lead: wish.lead.text.clone() };
+            let local = cx.wall(&one.occurrence).datetime();
+            planned.push(Planned {
+                notification: cx.notification(PERSONAL, kind, vec![one.item()], 1),
+                to: wish.to.clone(),
+                due_at,
+                not_after,
+                dedup: format!("remind|{}|{}|{local}|{}", one.feed, one.key, wish.lead.text),
+                told: Vec::new(),
+            });
+        }
+    }
+    planned.sort_by(|a, b| (a.due_at, &a.dedup, &a.to).cmp(&(b.due_at, &b.dedup, &b.to)));
+    planned.dedup_by(|a, b| (&a.dedup, &a.to) == (&b.dedup, &b.to));
+    planned
+}
+
+/// What those who asked to be reminded of an event must know of it instead: that it is off.
+pub fn personal_changes(
+    cx: &Context<'_>,
+    feed: &FeedView<'_>,
+    changes: &[Change],
+    wishes: &[Wish],
+) -> Vec<Planned> {
+    let watch = Watch {
+        name: PERSONAL.to_owned(),
+        feeds: vec![feed.name.to_owned()],
+        matcher: Matcher::default(),
+        announce: BTreeSet::from([Announce::Cancelled]),
+        remind: Vec::new(),
+        remind_all_day: Vec::new(),
+        welcome: false,
+        on_change: OnChange::default(),
+        to: Vec::new(),
+    };
+    let mut planned = Vec::new();
+    for change in changes {
+        let is_off = matches!(
+            change.kind,
+            ChangeKind::Cancelled | ChangeKind::Postponed | ChangeKind::Missing
+        );
+        let Some(item) = item(cx, feed, &watch, change).filter(|_| is_off) else { continue };
+        let id = change.after.recurrence_id.as_ref().map(When::local);
+        let concerned = wishes.iter().filter(|wish| {
+            let of_series = id.is_some() && change.after.uid == wish.uid;
+            let this = wish.occurrence.is_none() || wish.occurrence == id || id.is_none();
+            wish.feed == feed.name && (change.key == wish.key || of_series) && this
+        });
+        let to: BTreeSet<&str> = concerned.map(|wish| wish.to.as_str()).collect();
+        for to in to {
+            planned.push(Planned {
+                not_after: item.end.max(item.start),
+                dedup: format!(
+                    "change|{}|{}|{}|{}",
+                    feed.name, change.key, item.start, change.revision
+                ),
+                told: Vec::new(),
+                notification: cx.notification(PERSONAL, Kind::Changes, vec![item.clone()], 1),
+                to: to.to_owned(),
+                due_at: cx.now,
+            });
+        }
+    }
+    planned
+}
+
 /// The longest way ahead of `until` that an event due for a reminder by then can start.
-pub fn reminder_reach(watches: &[Watch], until: Timestamp) -> Timestamp {
+pub fn reminder_reach(watches: &[Watch], wishes: &[Wish], until: Timestamp) -> Timestamp {
     let leads = watches.iter().flat_map(|w| w.remind.iter().chain(&w.remind_all_day));
+    let leads = leads.chain(wishes.iter().map(|wish| &wish.lead));
     let days = leads.map(|lead| lead.days() + 2).max().unwrap_or(0);
     until.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX)
 }
@@ -1052,6 +1181,102 @@ mod tests {
     }
 
     #[test]
+    fn people_are_reminded_of_what_they_named() {
+        let zones = Zones::default();
+        let timezone = zone();
+        let now = at("2026-03-05T12:00:00");
+        let cx = Context { watches: &[], digests: &[], zones: &zones, timezone: &timezone, now };
+        let of_series = |day: i8, start: &str| Event {
+            uid: Uid("series".to_owned()),
+            recurrence_id: Some(When::Floating(civil::date(2026, 3, day).at(10, 0, 0, 0))),
+            ..event("series", "", start)
+        };
+        let mut all = upcoming(&[
+            event("talk", "", "2026-03-10T09:00:00"),
+            of_series(9, "2026-03-09T10:00:00"),
+            of_series(10, "2026-03-10T10:00:00"),
+            // An exception, at another time.
+            of_series(11, "2026-03-11T15:00:00"),
+            Event { status: Status::Cancelled, ..of_series(12, "2026-03-12T10:00:00") },
+        ]);
+        all[3].key = EventKey("exception".to_owned());
+        let wish = |to: &str, key: &str, day: Option<i8>, lead: Lead| Wish {
+            to: to.to_owned(),
+            feed: "site".to_owned(),
+            key: EventKey(key.to_owned()),
+            uid: Uid(key.to_owned()),
+            occurrence: day.map(|day| civil::date(2026, 3, day).at(10, 0, 0, 0)),
+            lead,
+        };
+        let wishes = [
+            wish("ann", "talk", None, lead("1h", 1.hour(), None)),
+            wish("ann", "talk", None, lead("2h", 2.hours(), None)),
+            wish("bob", "series", None, lead("1h", 1.hour(), None)),
+            wish("cat", "series", Some(11), lead("1h", 1.hour(), None)),
+            Wish {
+                feed: "other".to_owned(),
+                ..wish("dan", "talk", None, lead("1h", 1.hour(), None))
+            },
+        ];
+        let (from, to) = (now, at("2026-03-20T00:00:00"));
+        let line = |one: &Planned| {
+            let due = one.due_at.to_zoned_datetime(zone()).strftime("%a %H:%M");
+            format!("{due} {} {}", one.to, one.notification.items[0].event.uid)
+        };
+        let planned = personal_reminders(&cx, &all, &wishes, from, to);
+        assert_eq!(
+            planned.iter().map(line).collect::<Vec<_>>(),
+            [
+                "Mon 09:00 bob series",
+                "Tue 07:00 ann talk",
+                "Tue 08:00 ann talk",
+                "Tue 09:00 bob series",
+                "Wed 14:00 bob series",
+                "Wed 14:00 cat series",
+            ]
+        );
+        let dedups: HashSet<_> = planned.iter().map(|one| (&one.to, &one.dedup)).collect();
+        assert_eq!(dedups.len(), planned.len());
+        let later = personal_reminders(&cx, &all, &wishes, at("2026-03-11T14:00:00"), to);
+        assert_eq!(later, [], "what was due before is not due again");
+    }
+
+    #[test]
+    fn people_hear_when_what_they_named_is_off() {
+        let zones = Zones::default();
+        let timezone = zone();
+        let now = at("2026-03-05T12:00:00");
+        let cx = Context { watches: &[], digests: &[], zones: &zones, timezone: &timezone, now };
+        let elsewhere = Elsewhere::default();
+        let view = FeedView { name: "site", title: None, zone: zone(), elsewhere };
+        let talk = event("talk", "talk", "2026-03-10T09:00:00");
+        let wish = |to: &str, key: &str, text: &str| Wish {
+            to: to.to_owned(),
+            feed: "site".to_owned(),
+            key: EventKey(key.to_owned()),
+            uid: Uid(key.to_owned()),
+            occurrence: None,
+            lead: lead(text, 1.hour(), None),
+        };
+        let wishes =
+            [wish("ann", "talk", "1h"), wish("ann", "talk", "60m"), wish("bob", "other", "1h")];
+        for (kind, expected) in [
+            (ChangeKind::Cancelled, "ann cancelled"),
+            (ChangeKind::Postponed, "ann postponed"),
+            (ChangeKind::Missing, "ann withdrawn"),
+            (ChangeKind::Rescheduled, ""),
+            (ChangeKind::Updated, ""),
+        ] {
+            let one = change(kind, Some(talk.clone()), talk.clone(), &[Field::Start]);
+            let planned = personal_changes(&cx, &view, &[one], &wishes);
+            let told = planned
+                .iter()
+                .map(|one| format!("{} {}", one.to, one.notification.items[0].reason.as_str()));
+            assert_eq!(told.collect::<Vec<_>>().join(", "), expected);
+        }
+    }
+
+    #[test]
     fn reminders_are_for_what_is_on_and_once_for_each_receiver() {
         let zones = Zones::default();
         let timezone = zone();
@@ -1095,7 +1320,7 @@ mod tests {
         assert!(!again.contains(first), "the range is open at its beginning");
         let until = reminders(&cx, &upcoming(&events), from, first.due_at);
         assert!(until.contains(first), "and closed at its end");
-        assert!(reminder_reach(&both, to) > to + 24.hours());
+        assert!(reminder_reach(&both, &[], to) > to + 24.hours());
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::Verifier;
 
 /// For a connection to be made.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,6 +64,21 @@ impl Trust {
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
             .tls_certs_merge(self.certificates.iter().cloned())
+    }
+
+    /// For a connection that is not HTTP.
+    ///
+    /// # Errors
+    /// This machine's authorities cannot be found.
+    pub fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let extra = CertificateDer::pem_slice_iter(&self.pem).filter_map(Result::ok);
+        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?;
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth())
     }
 
     /// The file as it was read; empty where there is none.

@@ -154,7 +154,7 @@ async fn metrics(State(watched): State<Watched>) -> impl IntoResponse {
         let now = clock();
         numbers.outbox(&counts, now.duration_since(oldest.unwrap_or(now)));
         numbers.parked(&parked, |one| {
-            let endpoint = registry.get(&one.endpoint)?;
+            let endpoint = registry.configured(&one.endpoint)?;
             Some((endpoint.receiver.as_str(), endpoint.backend()))
         });
     }

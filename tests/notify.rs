@@ -431,7 +431,7 @@ async fn a_used_up_limit_costs_no_request() {
     send_to(webhook.as_ref(), "", &["Talk"]).await.unwrap();
 
     let registry = setup.registry();
-    let notifier = |endpoint| registry.get(endpoint).unwrap().notifier.as_ref();
+    let notifier = |endpoint| registry.configured(endpoint).unwrap().notifier.as_ref();
     discord.script([Answer::rate_limited(60.0, true)]);
     let outcome = send_to(notifier("channel/discord"), "", &["Talk"]).await;
     assert_eq!(class(&outcome), "retry 60000");
@@ -448,13 +448,13 @@ async fn a_token_that_was_refused_is_not_used_again() {
     let discord = DiscordStandIn::start();
     let setup = Setup::new(&discord.url());
     let registry = setup.registry();
-    let notifier = registry.get("channel/discord").unwrap().notifier.as_ref();
+    let notifier = registry.configured("channel/discord").unwrap().notifier.as_ref();
     discord.script([Answer::error(401, 0, "401: Unauthorized")]);
     for _ in 0..3 {
         assert_eq!(class(&send_to(notifier, "", &["Talk"]).await), "gone");
     }
     assert_eq!(discord.requests().len(), 1);
-    let webhook = registry.get("webhook/discord").unwrap().notifier.as_ref();
+    let webhook = registry.configured("webhook/discord").unwrap().notifier.as_ref();
     send_to(webhook, "", &["Talk"]).await.unwrap();
     std::fs::write(setup.folder.path().join("token"), "CANARY.another").unwrap();
     send_to(notifier, "", &["Talk"]).await.unwrap();

@@ -40,7 +40,7 @@ pub(super) fn scheduled_events<'a>(
 ) -> ScheduledEvents {
     let name = own_name(r, &mut table, names);
     let guild = r.digits(&mut table, "guild");
-    let guild = guild.and_then(|digits| r.understood(digits, values::guild));
+    let guild = guild.and_then(|digits| r.understood(digits, values::snowflake));
     let watches = required_references(r, &mut table, "watch", "watch", watch_names);
     let covers = r.flag(&mut table, "covers");
     let repost = r.flag(&mut table, "repost");

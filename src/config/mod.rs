@@ -28,7 +28,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
-use crate::plan::{Agenda, Digest, Watch};
+use crate::plan::{Agenda, Digest, Lead, Watch};
 pub use discord::{DiscordTarget, Ping, Quiet, Via};
 pub use report::ConfigError;
 use report::{Complaint, Place};
@@ -303,8 +303,26 @@ pub struct Discord {
     pub gateway_url: Option<url::Url>,
     /// Where the operator is told of what needs mending; see [`crate::operator`].
     pub admin_channel: Option<u64>,
-    /// The server that the bot is for.
+    /// Slash commands. Default: no.
+    pub commands: bool,
+    /// Default: asked of the API.
+    pub application_id: Option<u64>,
+    /// Set where Discord posts slash commands to our HTTP server instead of the gateway.
+    pub public_key: Option<[u8; 32]>,
+    /// The server that the bot is for: its slash commands, and its native scheduled events. None for
+    /// commands in all that the bot is in.
     pub guild: Option<u64>,
+}
+
+/// Reads how long before an event somebody wants to be reminded, as `remind = [...]` has it.
+///
+/// # Errors
+/// What is wrong, in a sentence for whoever wrote it.
+pub fn lead(text: &str) -> Result<Lead, String> {
+    values::lead(text).map_err(|complaint| match complaint.hint {
+        Some(hint) => format!("{}; {hint}", complaint.message),
+        None => complaint.message,
+    })
 }
 
 /// `[email]`: what all email receivers share.

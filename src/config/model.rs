@@ -95,7 +95,8 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
     }
     let discord = r.table(&mut file, "discord");
     let has_token = discord.as_ref().is_some_and(|table| table.has("token"));
-    let discord = discord_section(r, discord);
+    let has_http = file.has("http");
+    let discord = discord_section(r, discord, has_http);
     let email = r.table(&mut file, "email");
     let sends_mail = email.as_ref().is_some_and(|table| table.has("folder") || table.has("server"));
     let email = email.map(|table| email_section(r, table));
@@ -402,7 +403,7 @@ fn digest<'a>(
 }
 
 /// `[discord]`
-fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord {
+fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>, has_http: bool) -> Discord {
     let default = || Url::parse("https://discord.com").expect("a constant URL");
     let Some(mut table) = table else {
         return Discord {
@@ -410,6 +411,9 @@ fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord 
             api_url: default(),
             gateway_url: None,
             admin_channel: None,
+            commands: false,
+            application_id: None,
+            public_key: None,
             guild: None,
         };
     };
@@ -425,11 +429,36 @@ fn discord_section<'a>(r: &mut Reader<'a>, table: Option<Table<'a>>) -> Discord 
             "add token = { env = \"DISCORD_TOKEN\" }",
         );
     }
-    let guild = r.digits(&mut table, "guild");
-    let guild = guild.and_then(|digits| r.understood(digits, values::guild));
+    let commands = r.flag(&mut table, "commands");
+    let public_key = r.parsed(&mut table, "public_key", values::public_key);
+    let mut id = |key| {
+        let digits = r.digits(&mut table, key);
+        digits.and_then(|digits| r.understood(digits, values::snowflake))
+    };
+    let (application_id, guild) = (id("application_id"), id("guild"));
+    if commands && !table.has("token") {
+        let hint = "add token = { env = \"DISCORD_TOKEN\" }";
+        r.error(table.key_span("commands"), "slash commands need the token of a bot", hint);
+    }
+    if table.has("public_key") && !has_http {
+        let hint = "add [http] with listen = \"127.0.0.1:9464\"";
+        r.error(table.key_span("public_key"), "`public_key` without a server for commands", hint);
+    }
+    if table.has("public_key") && !commands {
+        let hint = "add commands = true, or take this out";
+        r.error(table.key_span("public_key"), "`public_key` without `commands`", hint);
+    }
     r.finish(table);
-    let api_url = api_url.unwrap_or_else(default);
-    Discord { token, api_url, gateway_url, admin_channel, guild }
+    Discord {
+        token,
+        api_url: api_url.unwrap_or_else(default),
+        gateway_url,
+        admin_channel,
+        commands,
+        application_id,
+        public_key,
+        guild,
+    }
 }
 
 /// `[email]`

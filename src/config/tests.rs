@@ -164,6 +164,12 @@ fn every_key_is_read() {
         api_url = "http://127.0.0.1:8080"
         gateway_url = "ws://127.0.0.1:8081"
         admin_channel = "99"
+        commands = true
+        application_id = 22
+        guild = "33"
+        public_key = "00ff00FF00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff0001"
+        [http]
+        listen = "127.0.0.1:9464"
         [email]
         from = "a@example.edu"
         reply_to = "B <b@example.edu>"
@@ -220,8 +226,13 @@ fn every_key_is_read() {
     let digest = &config.digests[0];
     assert_eq!(digest.every.days, [false, true, false, false, true, false, false]);
     assert_eq!((digest.ahead_days, digest.send_empty), (14, true));
-    assert_eq!(config.discord.api_url.as_str(), "http://127.0.0.1:8080/");
-    assert_eq!(config.discord.admin_channel, Some(99));
+    let discord = &config.discord;
+    assert_eq!(discord.api_url.as_str(), "http://127.0.0.1:8080/");
+    assert!(discord.commands);
+    assert_eq!((discord.application_id, discord.guild), (Some(22), Some(33)));
+    let key = discord.public_key.unwrap();
+    assert_eq!((key[0], key[1], key[3], key[31]), (0, 0xFF, 0xFF, 1));
+    assert_eq!(discord.admin_channel, Some(99));
     let server = config.email.as_ref().unwrap().server.as_ref().unwrap();
     assert_eq!((server.port, server.tls), (25, Tls::None));
     let receiver = &config.receivers["r"];
@@ -1205,6 +1216,56 @@ error: config.toml:6:15: this is not the kind of URL needed here
   |               ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   hint: write it such as `wss://example.edu/…`
 "##);
+    assert_snapshot!(added(r#"[discord]
+commands = true
+guild = "my server"
+application_id = 0
+public_key = "0123""#), @r#"
+    error: config.toml:5:1: slash commands need the token of a bot
+      |
+    5 | commands = true
+      | ^^^^^^^^
+      hint: add token = { env = "DISCORD_TOKEN" }
+
+    error: config.toml:6:9: an id is a number
+      |
+    6 | guild = "my server"
+      |         ^^^^^^^^^^^
+      hint: in Discord: Settings, Advanced, Developer Mode; then right-click the server, Copy ID
+
+    error: config.toml:7:18: an id is a number
+      |
+    7 | application_id = 0
+      |                  ^
+      hint: in Discord: Settings, Advanced, Developer Mode; then right-click the server, Copy ID
+
+    error: config.toml:8:1: `public_key` without a server for commands
+      |
+    8 | public_key = "***"
+      | ^^^^^^^^^^
+      hint: add [http] with listen = "127.0.0.1:9464"
+
+    error: config.toml:8:14: a public key is 64 hex digits
+      |
+    8 | public_key = "***"
+      |              ^^^^^
+      hint: copy it from the Developer Portal: your application, General Information, Public Key
+    "#);
+    assert_snapshot!(added(r#"[discord]
+token = { env = "T" }
+public_key = "00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff""#), @r#"
+    error: config.toml:6:1: `public_key` without a server for commands
+      |
+    6 | public_key = "***"
+      | ^^^^^^^^^^
+      hint: add [http] with listen = "127.0.0.1:9464"
+
+    error: config.toml:6:1: `public_key` without `commands`
+      |
+    6 | public_key = "***"
+      | ^^^^^^^^^^
+      hint: add commands = true, or take this out
+    "#);
 }
 
 #[test]
@@ -1317,7 +1378,7 @@ error: config.toml:4:13: unknown key `é`
   |
 4 | discord = { "é" = *** }
   |             ^^^
-  hint: known in `discord`: `admin_channel`, `api_url`, `gateway_url`, `guild`, `token`
+  hint: known in `discord`: `admin_channel`, `api_url`, `application_id`, `commands`, `gateway_url`, `guild`, `public_key`, `token`
 "##);
 }
 

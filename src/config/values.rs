@@ -496,12 +496,12 @@ pub(super) fn channel(text: &str) -> Parsed<u64> {
     }
 }
 
-/// Discord's number for a server.
-pub(super) fn guild(text: &str) -> Parsed<u64> {
+/// The id of a server or an application.
+pub(super) fn snowflake(text: &str) -> Parsed<u64> {
     match text.trim().parse() {
         Ok(id) if id > 0 => Ok(id),
         _ => wrong(
-            "a server is named by its number",
+            "an id is a number",
             "in Discord: Settings, Advanced, Developer Mode; then right-click the server, Copy ID",
         ),
     }
@@ -515,6 +515,24 @@ pub(super) fn role(text: &str) -> Parsed<u64> {
             "a role is named by its number",
             "in Discord: Settings, Advanced, Developer Mode; then Server Settings, Roles, \
              right-click the role, Copy Role ID",
+        ),
+    }
+}
+
+/// The public key of an application, 64 hex digits.
+pub(super) fn public_key(text: &str) -> Parsed<[u8; 32]> {
+    let text = text.trim();
+    let mut key = [0; 32];
+    let digits = |at: usize| text.get(2 * at..2 * at + 2);
+    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    for (at, byte) in key.iter_mut().enumerate().filter(|_| hex) {
+        *byte = digits(at).and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or_default();
+    }
+    match hex {
+        true => Ok(key),
+        false => wrong(
+            "a public key is 64 hex digits",
+            "copy it from the Developer Portal: your application, General Information, Public Key",
         ),
     }
 }

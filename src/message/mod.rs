@@ -4,12 +4,12 @@
 //! write it down, each with the escapes and limits of its medium. So all media say the same.
 
 mod calendar_link;
-mod dates;
+pub(crate) mod dates;
 pub mod discord;
 pub mod email;
 pub mod shown;
 pub mod terminal;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +35,9 @@ pub struct Style {
     pub colour: bool,
     /// Of one event, only what is new about it: the rest stands in the message replied to.
     pub brief: bool,
+    /// A button under one event that is yet to come, for readers who want to be reminded of it:
+    /// somebody answers it.
+    pub remind: bool,
 }
 
 /// Longest texts of a feed that are shown, in UTF-16 units.

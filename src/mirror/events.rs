@@ -83,7 +83,7 @@ impl Pipeline {
         now: Timestamp,
     ) -> Result<Timestamp, Stop> {
         let id = target.rsplit('/').next().and_then(|id| id.parse().ok());
-        let (Some(id), Some(bot)) = (id, &self.registry.bot) else { return Ok(NEVER) };
+        let (Some(id), Some(bot)) = (id, self.registry.bot()) else { return Ok(NEVER) };
         let guild = Guild::new(bot.clone(), id);
         let mirrored: Vec<_> =
             self.config.scheduled_events.iter().filter(|one| one.guild == id).collect();

@@ -170,7 +170,7 @@ impl Pipeline {
         if let Some(parked) = parked.as_ref().filter(|parked| parked.retry_at > now) {
             return Ok(parked.retry_at);
         }
-        let next = match self.registry.get(target) {
+        let next = match self.registry.configured(target) {
             Some(Endpoint { board: None, .. }) => NEVER,
             Some(endpoint @ Endpoint { board: Some(board), .. }) => {
                 let place = Place { endpoint, board, now };
@@ -255,7 +255,7 @@ impl Pipeline {
             return Ok(Some(shown));
         };
         let zone = self.feed_zone(feed, &self.store.feed(&feed.name).await?);
-        let cx = self.plan_context(now);
+        let cx = self.plan_context(&self.config.watches, now);
         let Some(notification) = announcement::as_it_is(&shown, known, watch, &cx, &zone) else {
             // It is left as it is, and what comes next is told by a message.
             self.store.let_go(&shown).await?;
@@ -340,7 +340,7 @@ impl Pipeline {
     ) -> Result<Option<String>, StoreError> {
         let Kind::Changes = &delivery.notification.kind else { return Ok(None) };
         let [item] = delivery.notification.items.as_slice() else { return Ok(None) };
-        let board = self.registry.get(&delivery.endpoint).and_then(|one| one.board.as_ref());
+        let board = self.registry.configured(&delivery.endpoint).and_then(|one| one.board.as_ref());
         let Some(board) = board else { return Ok(None) };
         let shown = self.store.announcement(&delivery.endpoint, &item.feed, &item.key).await?;
         Ok(shown.and_then(|shown| shown.remote_id).filter(|id| board.goes_on_from(id)))
@@ -669,7 +669,7 @@ impl Pipeline {
 impl Mirror {
     pub fn new(config: &Config, registry: &Registry) -> Mirror {
         let guilds = config.scheduled_events.iter().map(|one| guild_target(one.guild));
-        let guilds = guilds.filter(|_| registry.bot.is_some());
+        let guilds = guilds.filter(|_| registry.bot().is_some());
         let targets = registry.boards().map(|(endpoint, _)| endpoint.id.clone()).chain(guilds);
         let turns: BTreeMap<_, _> = targets.map(|target| (target, Turn::default())).collect();
         let order = turns.keys().map(|target| (target.clone(), Default::default())).collect();

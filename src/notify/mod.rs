@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::message::Style;
 use crate::plan::Notification;
+use crate::store::people::direct_person;
 
 /// What a backend makes of a configuration: an endpoint for every place it can reach.
 type Backend = fn(&Config, &discord::Http) -> Result<Vec<Endpoint>, SetupError>;
@@ -32,25 +33,37 @@ pub fn build(config: &Config, http: &discord::Http) -> Result<Registry, SetupErr
         endpoints.extend(backend(config, http)?);
     }
     let bot = discord::Bot::new(&config.discord, http);
-    Ok(Registry { bot, ..endpoints.into_iter().collect() })
+    Ok(Registry { bot, ..endpoints.into_iter().collect() }.with_people())
 }
 
 /// Where messages can go.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registry {
     /// By id.
     endpoints: BTreeMap<String, Endpoint>,
-    /// Where there is one.
-    pub bot: Option<discord::Bot>,
+    /// For messages to people, who are in no configuration.
+    direct: Option<Arc<dyn Notifier>>,
+    bot: Option<discord::Bot>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.endpoints.values()).finish()
+    }
 }
 
 impl Registry {
     /// The ids of the places that a receiver's messages go to, in order, each to get a delivery
-    /// of its own. None for a receiver that is not configured (any more).
+    /// of its own. None for a receiver that is not configured (any more). A person, `dm/<user id>`,
+    /// is a receiver with one endpoint of the same name.
     pub fn endpoints(&self, receiver: &str) -> Vec<String> {
         let endpoints = self.endpoints.values();
         let of_receiver = endpoints.filter(|endpoint| endpoint.receiver == receiver);
-        of_receiver.map(|endpoint| endpoint.id.clone()).collect()
+        let mut ids: Vec<String> = of_receiver.map(|endpoint| endpoint.id.clone()).collect();
+        if ids.is_empty() && self.person(receiver).is_some() {
+            ids.push(receiver.to_owned());
+        }
+        ids
     }
 
     /// Those whose messages can be changed after they were sent.
@@ -58,13 +71,39 @@ impl Registry {
         self.endpoints.values().filter_map(|endpoint| Some((endpoint, endpoint.board.as_ref()?)))
     }
 
-    pub fn get(&self, endpoint_id: &str) -> Option<&Endpoint> {
-        self.endpoints.get(endpoint_id)
+    pub fn get(&self, endpoint_id: &str) -> Option<Endpoint> {
+        self.configured(endpoint_id).cloned().or_else(|| self.person(endpoint_id))
+    }
+
+    /// The bot that Discord knows beadle as; none without a token.
+    pub fn bot(&self) -> Option<&discord::Bot> {
+        self.bot.as_ref()
+    }
+
+    fn with_people(mut self) -> Registry {
+        self.direct = self.bot.clone().map(discord::direct);
+        self
+    }
+
+    fn person(&self, endpoint_id: &str) -> Option<Endpoint> {
+        let address = direct_person(endpoint_id)?.to_string();
+        let (id, receiver) = (endpoint_id.to_owned(), endpoint_id.to_owned());
+        let notifier = Arc::clone(self.direct.as_ref()?);
+        Some(Endpoint { id, receiver, address, notifier, board: None })
     }
 
     /// The backend of an endpoint; `none` where it is not configured (any more).
     pub fn backend(&self, endpoint_id: &str) -> &str {
-        self.get(endpoint_id).map_or("none", Endpoint::backend)
+        match self.configured(endpoint_id) {
+            Some(endpoint) => endpoint.backend(),
+            None if self.person(endpoint_id).is_some() => "discord",
+            None => "none",
+        }
+    }
+
+    /// One of the endpoints that the configuration names; nobody's direct messages.
+    pub fn configured(&self, endpoint_id: &str) -> Option<&Endpoint> {
+        self.endpoints.get(endpoint_id)
     }
 
     /// The backends of all endpoints.
@@ -76,7 +115,7 @@ impl Registry {
 impl FromIterator<Endpoint> for Registry {
     fn from_iter<T: IntoIterator<Item = Endpoint>>(endpoints: T) -> Registry {
         let by_id = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint));
-        Registry { endpoints: by_id.collect(), bot: None }
+        Registry { endpoints: by_id.collect(), ..Registry::default() }
     }
 }
 
@@ -165,7 +204,7 @@ pub struct DeliveryContext {
     pub due_at: Timestamp,
     /// When the payload is rendered.
     pub now: Timestamp,
-    /// Where to: the mail address; empty for backends whose endpoint has one address.
+    /// Where to: the mail address, or the user id of a person; empty for backends whose endpoint has one address.
     pub address: String,
     /// The thread that has the event's earlier news, where there is one.
     pub thread: Option<String>,
@@ -184,7 +223,8 @@ impl DeliveryContext {
     fn style(&self, show_passcodes: bool, colour: bool) -> Style {
         let late = self.now - self.due_at;
         let late_by = if late > LATE { Duration::try_from(late).ok() } else { None };
-        Style { show_passcodes, late_by, colour, brief: self.reply_to.is_some() }
+        let brief = self.reply_to.is_some();
+        Style { show_passcodes, late_by, colour, brief, remind: false }
     }
 }
 

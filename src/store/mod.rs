@@ -7,6 +7,7 @@
 mod operation;
 mod order;
 mod parts;
+pub mod people;
 pub mod shown;
 mod spool;
 mod trouble;
@@ -735,6 +736,9 @@ impl Store {
         }
         if let Some(shown) = shown {
             shown::write(&mut tx, shown, false).await?;
+        }
+        if let Some(person) = people::direct_person(&delivery.endpoint) {
+            people::note_reached(&mut tx, person, state, error, now).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -1,7 +1,7 @@
 //! A Discord REST API of the size of this program. Every request is judged by [`openapi`]; a test
 //! that makes one which Discord would not accept fails.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -116,6 +116,10 @@ pub(super) struct State {
     messages: Vec<(Message, Instant)>,
     channels: HashMap<String, Value>,
     nonce_window: Duration,
+    /// Channels of people who take no messages from the bot.
+    closed: HashSet<String>,
+    /// What GET /gateway says.
+    gateway: String,
     /// What was wrong with requests.
     faults: Vec<String>,
     /// By their ids.
@@ -158,6 +162,8 @@ impl DiscordStandIn {
             messages: Vec::new(),
             channels: HashMap::new(),
             nonce_window: Duration::from_secs(300),
+            closed: HashSet::new(),
+            gateway: String::new(),
             faults: Vec::new(),
             threads: HashMap::new(),
             published: Vec::new(),
@@ -224,6 +230,20 @@ impl DiscordStandIn {
     /// What was published, as `<channel>/<message>`.
     pub fn published(&self) -> Vec<String> {
         self.state().published.clone()
+    }
+
+    /// Whether a person takes direct messages from the bot.
+    pub fn direct_messages(&self, person: u64, open: bool) {
+        let channel = format!("5000{person}");
+        match open {
+            true => self.state().closed.remove(&channel),
+            false => self.state().closed.insert(channel),
+        };
+    }
+
+    /// What GET /gateway says.
+    pub fn set_gateway(&self, url: &str) {
+        self.state().gateway = url.to_owned();
     }
 
     /// How long a nonce is remembered; Discord says "a few minutes", here five.
@@ -369,6 +389,9 @@ impl State {
         };
         let parts: Vec<&str> = path.split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
+            ("POST", ["channels", id, "messages"]) if self.closed.contains(*id) => {
+                (403, json!({ "code": 50007, "message": "Cannot send messages to this user" }))
+            }
             ("POST", ["channels", id, "messages"]) => match self.refusal(id) {
                 Some(refusal) => refusal,
                 None => self.post(&format!("channels/{id}"), id, &request.json),
@@ -419,6 +442,18 @@ impl State {
                 });
                 (200, there.take(100).collect())
             }
+            // A person's channel has a number of its own that ends like the person's.
+            ("POST", ["users", "@me", "channels"]) => {
+                let person = request.json["recipient_id"].as_str().unwrap_or_default();
+                (200, json!({ "id": format!("5000{person}"), "type": 1 }))
+            }
+            ("POST", ["interactions", _, _, "callback"]) => (204, Value::Null),
+            ("PATCH", ["webhooks", _, _, "messages", "@original"]) => {
+                (200, json!({ "id": "1400000000000000000" }))
+            }
+            ("PUT", ["applications", .., "commands"]) => (200, request.json.clone()),
+            ("GET", ["applications", "@me"]) => (200, json!({ "id": "22", "name": "beadle" })),
+            ("GET", ["gateway"]) => (200, json!({ "url": self.gateway })),
             ("GET", ["users", "@me"]) => (200, json!({ "id": "1", "username": "beadle" })),
             ("GET", ["channels", id]) => {
                 let general = json!({ "id": id, "name": "general", "type": 0 });

@@ -11,6 +11,7 @@
 pub mod discord;
 pub mod feed;
 pub mod gate;
+pub mod gateway;
 pub mod guild;
 pub mod openapi;
 pub mod smtp;

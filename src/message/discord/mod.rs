@@ -16,7 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::words::{cut, utf16};
 use super::{Body, Card, Group, Link, Style, Tone, View};
-use crate::plan::Notification;
+use crate::interactions::press;
+use crate::plan::{Kind, Notification, Reason};
 pub(super) use markdown::MAX_PIECE;
 use markdown::{bare, line};
 pub(crate) use markdown::{escape, fit, harmless};
@@ -80,7 +81,8 @@ pub fn render(notification: &Notification, style: &Style, attention: &Attention)
         })
         .collect();
     if let Some(first) = messages.first_mut() {
-        let buttons = buttons(&view);
+        let mut buttons = buttons(&view);
+        buttons.extend(remind(notification).filter(|_| style.remind));
         if !buttons.is_empty() {
             let row = json!([{ "type": 1, "components": buttons }]);
             first.insert("components".to_owned(), row);
@@ -274,6 +276,17 @@ fn buttons(view: &View) -> Vec<Value> {
             json!({ "type": 2, "style": 5, "label": label, "url": url })
         })
         .collect()
+}
+
+/// For readers who want to be reminded of the one event that a message is about.
+fn remind(notification: &Notification) -> Option<Value> {
+    let [item] = notification.items.as_slice() else { return None };
+    let to_come = item.event.status.is_on()
+        && !matches!(item.reason, Reason::Withdrawn | Reason::Left)
+        && matches!(notification.kind, Kind::Changes | Kind::Reminder { .. });
+    let custom_id = press::remind(item);
+    let button = json!({ "type": 2, "style": 2, "label": "Remind me", "custom_id": custom_id });
+    (to_come && notification.more == 0).then_some(button)
 }
 
 #[cfg(test)]

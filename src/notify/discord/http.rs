@@ -11,7 +11,7 @@ use url::Url;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::limits::{Ask, Limits};
-use super::{API, gone, outcome};
+use super::{API, QUEUE, gone, outcome};
 use crate::config;
 use crate::config::secret::SecretSource;
 use crate::message::discord::Target;
@@ -144,6 +144,21 @@ impl Bot {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, NotifyError> {
+        self.call_within(PATIENCE, method, path, body).await
+    }
+
+    /// A message, which may wait for its turn longer than other requests.
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, NotifyError> {
+        self.call_within(QUEUE, Method::POST, path, Some(body)).await
+    }
+
+    async fn call_within(
+        &self,
+        patience: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, NotifyError> {
         let (secret, authorization) = self.authorization()?;
         let body = body.map(Value::to_string);
         let call = Call {
@@ -153,7 +168,7 @@ impl Bot {
             authorization: Some(&authorization),
             secret: &secret,
             body: body.as_deref(),
-            patience: PATIENCE,
+            patience,
         };
         self.http.call(call).await
     }

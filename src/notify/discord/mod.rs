@@ -15,6 +15,7 @@
 
 mod board;
 mod check;
+mod direct;
 pub mod guild;
 mod http;
 mod limits;
@@ -37,6 +38,7 @@ use super::{
 };
 use crate::calendar::{Zones, local};
 use crate::config::{Config, Ping, Quiet, Via};
+use crate::message::Style;
 use crate::message::discord::{Attention, render, thread_name};
 use crate::operator;
 use crate::plan::{Kind, Notification};
@@ -73,6 +75,7 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
                 quiet: None,
                 pings: Arc::default(),
                 show_passcodes: false,
+                remind: false,
             }),
         });
     }
@@ -106,6 +109,8 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
             quiet: target.quiet,
             pings: Arc::clone(&pings),
             show_passcodes: receiver.show_passcodes,
+            // Of a webhook's buttons nobody is told.
+            remind: config.discord.commands && matches!(target.via, Via::Channel { .. }),
         });
         endpoints.push(Endpoint {
             id: format!("{}/discord", receiver.name),
@@ -116,6 +121,11 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
         });
     }
     Ok(endpoints)
+}
+
+/// Direct messages to people, by the bot.
+pub(super) fn direct(bot: Bot) -> Arc<dyn Notifier> {
+    Arc::new(direct::Direct::new(bot))
 }
 
 /// One receiver's place in Discord.
@@ -129,6 +139,8 @@ struct Discord {
     /// By watch.
     pings: Arc<BTreeMap<String, Ping>>,
     show_passcodes: bool,
+    /// See [`Style::remind`].
+    remind: bool,
 }
 
 impl Discord {
@@ -186,7 +198,7 @@ fn gone(reason: String) -> NotifyError {
 
 impl Notifier for Discord {
     fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Vec<Payload> {
-        let style = delivery.style(self.show_passcodes, false);
+        let style = Style { remind: self.remind, ..delivery.style(self.show_passcodes, false) };
         let attention = self.attention(notification, delivery);
         let (name, tags) = (thread_name(notification, &style), self.tags(notification));
         let is_news = matches!(notification.kind, Kind::Changes | Kind::Reminder { .. });

@@ -217,14 +217,14 @@ impl Channel {
     async fn write(&self, channel: &str, message: &Value) -> Result<Answer, NotifyError> {
         let place = format!("/channels/{channel}");
         let path = format!("{place}/messages");
-        let answer = self.bot.call(Method::POST, &path, Some(message)).await?;
+        let answer = self.bot.post(&path, message).await?;
         if answer.code() != Some(ARCHIVED) {
             return Ok(answer);
         }
         let open = json!({ "archived": false });
         let opened = self.bot.call(Method::PATCH, &place, Some(&open)).await.map_err(unasked)?;
         match opened.accepted() {
-            Ok(_) => self.bot.call(Method::POST, &path, Some(message)).await,
+            Ok(_) => self.bot.post(&path, message).await,
             Err(_) => Ok(answer),
         }
     }
@@ -244,7 +244,7 @@ impl Channel {
             body["applied_tags"] = json!(tags);
         }
         let path = format!("/channels/{}/threads", self.id);
-        let answer = self.bot.call(Method::POST, &path, Some(&body)).await?;
+        let answer = self.bot.post(&path, &body).await?;
         let receipt = self.receipt(&answer, "")?;
         // The first message of a forum post has the post's id.
         let remote_id = match receipt.remote_id.rsplit('/').next() {

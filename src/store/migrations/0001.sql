@@ -138,3 +138,34 @@ CREATE TABLE shown (
     PRIMARY KEY (target, purpose, name)
 );
 CREATE INDEX shown_event ON shown (feed, key);
+
+-- What people asked beadle to remind them of, by direct message. `occurrence` is the local start that
+-- a series gave it; NULL where the whole event is meant. `starts` is that of the request.
+CREATE TABLE reminder_request (
+    id         TEXT NOT NULL PRIMARY KEY,
+    person     TEXT NOT NULL,
+    feed       TEXT NOT NULL,
+    event      TEXT NOT NULL,
+    uid        TEXT NOT NULL,
+    occurrence TEXT,
+    lead       TEXT NOT NULL,
+    title      TEXT NOT NULL,
+    starts     BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX reminder_request_person ON reminder_request (person);
+CREATE INDEX reminder_request_event ON reminder_request (feed, event);
+
+-- People whose direct messages are closed to the bot.
+CREATE TABLE unreachable (
+    person TEXT NOT NULL PRIMARY KEY,
+    since  BIGINT NOT NULL,
+    reason TEXT NOT NULL
+);
+
+-- Watches that somebody told to be silent.
+CREATE TABLE paused (
+    watch TEXT NOT NULL PRIMARY KEY,
+    since BIGINT NOT NULL,
+    by_id TEXT NOT NULL
+);
