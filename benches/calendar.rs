@@ -1,11 +1,13 @@
 //! Reading a feed in memory against what the machine can do and what other parsers do, in one
-//! interleaved run: `cargo bench --bench calendar -- [events [rounds [peers]]]`.
+//! interleaved run: `cargo bench --bench calendar -- [events [rounds [folder]]]`. The folder is
+//! what compare.sh has made: parsers and their feed.
 
 #![allow(clippy::print_stdout)]
 
 mod support;
 
 use std::hint::black_box;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use beadle::calendar::Zones;
@@ -21,15 +23,15 @@ const PIECE: usize = 64 * 1024;
 struct Case<'a> {
     name: String,
     bytes: usize,
-    run: Box<dyn FnMut() -> usize + 'a>,
+    run: Box<dyn FnMut() -> Duration + 'a>,
     times: Vec<Duration>,
 }
 
 fn main() {
-    let numbers: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let events = numbers.first().copied().unwrap_or(10_000);
-    let rounds = numbers.get(1).copied().unwrap_or(9);
-    let peers = numbers.get(2).is_none_or(|peers| *peers > 0);
+    // Cargo adds `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let number = |at: usize| args.get(at).and_then(|arg| arg.parse().ok());
+    let (events, rounds) = (number(0).unwrap_or(10_000), number(1).unwrap_or(9));
 
     let zones = Zones::default();
     let zone = zones.get("America/New_York").unwrap_or(TimeZone::UTC);
@@ -52,42 +54,68 @@ fn main() {
                 all.push(Case {
                     name: $name.into(),
                     bytes: $body.len(),
-                    run: Box::new($run),
+                    run: Box::new(|| {
+                        let start = Instant::now();
+                        black_box($run);
+                        start.elapsed()
+                    }),
                     times: Vec::new(),
                 })
             };
         }
-        case!("memchr, every newline", restamped, || {
+        case!(LINES, restamped, {
             memchr::memchr_iter(b'\n', &restamped).fold(0, |sum, at| sum ^ at)
         });
-        case!("xxh3_128", restamped, || xxh3_128(&restamped) as usize);
-        case!("diff: every DTSTAMP changed", restamped, || {
+        case!("xxh3_128", restamped, xxh3_128(&restamped));
+        case!(DIFF, restamped, {
             let mut known = Fingerprints::new(known.clone());
             read(&restamped, &options, &mut known, |_| ());
             known.len()
         });
-        case!("diff: one title changed too", one, || {
+        case!("diff: one title changed too", one, {
             let mut known = Fingerprints::new(known.clone());
             read(&one, &options, &mut known, |_| ());
             known.len()
         });
         for (dialect, body) in &dialects {
-            case!(format!("parse: {dialect:?}"), body, || {
+            case!(format!("parse: {dialect:?}"), body, {
                 let mut count = 0;
                 read(body, &options, &mut Fingerprints::default(), |_| count += 1);
                 count
             });
         }
-        if peers {
-            case!("ical: tokens", restamped, || {
-                ical::IcalParser::new(&restamped[..])
-                    .filter_map(Result::ok)
-                    .map(|calendar| calendar.events.len())
-                    .sum()
-            });
-        }
+    }
+    let peers = args.get(2).into_iter().flat_map(|folder| {
+        let rust = |name| (name, format!("{folder}/rust/release/peers {name}"));
+        let peers = [rust("ical"), rust("calcard"), ("libical", format!("{folder}/libical"))];
+        peers.map(|(name, command)| (name, format!("{command} {folder}/a.ics 1")))
+    });
+    for (name, command) in peers.filter(|(_, command)| runs(command)) {
+        let run = Box::new(move || program(&command).unwrap_or_default());
+        all.push(Case { name: name.into(), bytes: first.len(), run, times: Vec::new() });
     }
     report(all, rounds);
+}
+
+const LINES: &str = "memchr, every newline";
+const DIFF: &str = "diff: every DTSTAMP changed";
+const PARSE: &str = "parse: Folded";
+
+fn runs(command: &str) -> bool {
+    let runs = program(command).is_some();
+    if !runs {
+        println!("left out: {command}");
+    }
+    runs
+}
+
+/// The milliseconds that a program prints first.
+fn program(command: &str) -> Option<Duration> {
+    let mut words = command.split(' ');
+    let output = Command::new(words.next()?).args(words).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let ms: f64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_secs_f64(ms / 1e3))
 }
 
 fn read(
@@ -110,9 +138,8 @@ fn read(
 fn report(mut cases: Vec<Case<'_>>, rounds: usize) {
     for _ in 0..rounds {
         for case in &mut cases {
-            let start = Instant::now();
-            black_box((case.run)());
-            case.times.push(start.elapsed());
+            let time = (case.run)();
+            case.times.push(time);
         }
     }
     let speed = |case: &Case<'_>, time: Duration| case.bytes as f64 / time.as_secs_f64() / 1e6;
@@ -130,5 +157,21 @@ fn report(mut cases: Vec<Case<'_>>, rounds: usize) {
             case.name,
             speed(case, time),
         );
+    }
+    let per_byte = |name: &str| {
+        let case = cases.iter().find(|case| case.name == name)?;
+        Some(case.times[case.times.len() / 2].as_secs_f64() / case.bytes as f64)
+    };
+    let goal = |name: &str, over: &str, goal: &str| {
+        if let (Some(time), Some(base)) = (per_byte(name), per_byte(over)) {
+            println!("{:48} {:8.2}  goal {goal}", format!("{name} / {over}"), time / base);
+        }
+    };
+    goal(DIFF, LINES, "<= 1.15");
+    goal("ical", DIFF, ">= 25");
+    goal("calcard", DIFF, ">= 50");
+    goal("libical", PARSE, ">= 10");
+    for dialect in &DIALECTS[1..] {
+        goal(&format!("parse: {dialect:?}"), PARSE, "<= 1.5");
     }
 }

@@ -1,7 +1,7 @@
-//! Expanding 10,000 recurring events over 90 days: beadle beside the crate `rrule`, and beside a
-//! program given in `BEADLE_PEER` (see libical.sh), in turns, with the same dates asked of each.
+//! Expanding 10,000 recurring events over 90 days: beadle beside the crate `rrule`, and beside the
+//! programs given in `BEADLE_PEERS`, in turns, with the same dates asked of each; see compare.sh.
 //!
-//!     cargo bench --bench recurrence
+//!     BEADLE_PEERS='libical=./libical;node-ical=node recur.js' cargo bench --bench recurrence
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -153,9 +153,11 @@ fn crate_rrule(masters: &[Master], window: Window) -> (f64, Answer) {
 }
 
 /// The program reads a feed and prints milliseconds, number and sum.
-fn program(path: &str, feed: &std::path::Path, window: Window) -> (f64, Answer) {
+fn program(command: &str, feed: &std::path::Path, window: Window) -> (f64, Answer) {
     let bounds = [window.from, window.to].map(|at| at.as_second().to_string());
-    let run = Command::new(path).arg(feed).args(bounds).output().unwrap();
+    let mut words = command.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    let run = command.args(words).arg(feed).args(bounds).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     let text = String::from_utf8(run.stdout).unwrap();
     let mut words = text.split_whitespace();
@@ -167,7 +169,8 @@ fn main() {
     let zones = Zones::default();
     let zone = zones.get(ZONE).unwrap();
     let window = Window { from: FROM.parse().unwrap(), to: TO.parse().unwrap() };
-    let peer = std::env::var("BEADLE_PEER").ok();
+    let peers = std::env::var("BEADLE_PEERS").unwrap_or_default();
+    let peers: Vec<(&str, &str)> = peers.split(';').filter_map(|one| one.split_once('=')).collect();
     let mut times: BTreeMap<(&str, i16), Vec<f64>> = BTreeMap::new();
     let options =
         ReadOptions { zones: &zones, feed_zone: None, audience_zone: &zone, charset: None };
@@ -193,16 +196,20 @@ fn main() {
                 note("beadle", ours(events, window, &zones), answer);
             }
             note("rrule", crate_rrule(masters, window), answer);
-            // Once is enough for one that takes minutes.
-            if let Some(peer) = peer.as_ref().filter(|_| round == 0) {
-                note("libical", program(peer, path, window), answer);
+            // Once is enough for those that take minutes.
+            for (name, command) in peers.iter().filter(|_| round == 0 && *age == 0) {
+                let (time, theirs) = program(command, path, window);
+                times.entry((name, *age)).or_default().push(time);
+                if theirs != answer {
+                    println!("{name} has other dates: {}, not {}", theirs.0, answer.0);
+                }
             }
             if round == 0 {
                 println!("{} masters, {} occurrences, {age} years back", masters.len(), answer.0);
             }
         }
     }
-    let times_of = |name: &'static str, age| {
+    let times_of = |name, age| {
         let mut all = times[&(name, age)].clone();
         all.sort_by(f64::total_cmp);
         (all[0], all[all.len() / 2])

@@ -55,7 +55,7 @@ const CLAIM_OF_EACH: u32 = 10;
 /// Attempts closer to one another than this are told apart by the other side itself, where it can.
 const IN_DOUBT: SignedDuration = SignedDuration::from_secs(90);
 /// Events of a first reading kept in memory.
-const SPOOL_FROM: usize = 1000;
+const SPOOL_FROM: usize = 256;
 /// Events of one feed that are kept although they are no longer in it; as many more as it lists,
 /// where it lists more.
 const MAX_ABSENT: usize = 100_000;
@@ -404,7 +404,12 @@ impl Pipeline {
         let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
 
         let zone = self.feed_zone(feed, &next);
-        let (prints, complete) = (reading.unchanged.clone(), reading.complete);
+        let complete = reading.complete;
+        let prints = match &spooled {
+            // Large, and nothing is known that could be among them.
+            Some(_) => std::mem::take(&mut reading.unchanged),
+            None => reading.unchanged.clone(),
+        };
         let cx = diff::Context {
             now,
             zones: &self.zones,

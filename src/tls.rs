@@ -1,14 +1,19 @@
 //! Whom to trust: the authorities of this machine, and those of `[tls] ca_file`.
+//!
+//! To read those of the machine takes longer than all else that a start does, and a copy for each
+//! client takes a MiB. So it is done once, when the first server shows its certificate.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, redirect};
-use rustls::pki_types::CertificateDer;
+use reqwest::{Client, ClientBuilder, redirect};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
 /// For a connection to be made.
@@ -17,14 +22,14 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Makes ring the process's provider of TLS cryptography. Once is enough, more does no harm.
 pub fn install() {
     // It fails when a provider is there already, which is all that is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = ring::default_provider().install_default();
 }
 
 /// Authorities trusted besides those of this machine.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     pem: Arc<[u8]>,
-    certificates: Vec<Certificate>,
+    authorities: Arc<Authorities>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -47,43 +52,104 @@ impl Trust {
             let der = der.map_err(|_| unusable())?;
             // Looked at here, where the file can be named.
             RootCertStore::empty().add(der.clone()).map_err(|_| unusable())?;
-            certificates.push(Certificate::from_der(&der).map_err(|_| unusable())?);
+            certificates.push(der);
         }
         if certificates.is_empty() {
             return Err(unusable());
         }
-        Ok(Trust { pem: pem.into(), certificates })
+        let authorities = Authorities { more: certificates, ..Authorities::default() };
+        Ok(Trust { pem: pem.into(), authorities: Arc::new(authorities) })
     }
 
     /// A client that follows no redirect, asks no proxy, and says nothing of where it has been.
     pub fn client(&self) -> ClientBuilder {
-        install();
+        let mut config = self.client_config();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
-            .tls_certs_merge(self.certificates.iter().cloned())
+            .tls_backend_preconfigured(config)
     }
 
     /// For a connection that is not HTTP.
-    ///
-    /// # Errors
-    /// This machine's authorities cannot be found.
-    pub fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let extra = CertificateDer::pem_slice_iter(&self.pem).filter_map(Result::ok);
-        let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))?;
-        Ok(ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+    pub fn client_config(&self) -> ClientConfig {
+        install();
+        ClientConfig::builder()
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth())
+            .with_custom_certificate_verifier(self.authorities.clone())
+            .with_no_client_auth()
     }
 
     /// The file as it was read; empty where there is none.
     pub fn pem(&self) -> &[u8] {
         &self.pem
+    }
+}
+
+/// Those of the machine, read when they are first asked for, and `more`.
+#[derive(Debug)]
+struct Authorities {
+    provider: Arc<CryptoProvider>,
+    more: Vec<CertificateDer<'static>>,
+    verifier: OnceLock<Verifier>,
+}
+
+impl Default for Authorities {
+    fn default() -> Self {
+        let provider = Arc::new(ring::default_provider());
+        Authorities { provider, more: Vec::new(), verifier: OnceLock::new() }
+    }
+}
+
+impl Authorities {
+    /// Where they cannot be read it is tried again the next time.
+    fn verifier(&self) -> Result<&Verifier, Error> {
+        if let Some(verifier) = self.verifier.get() {
+            return Ok(verifier);
+        }
+        let more = self.more.iter().cloned();
+        let verifier = Verifier::new_with_extra_roots(more, self.provider.clone())?;
+        Ok(self.verifier.get_or_init(|| verifier))
+    }
+}
+
+impl ServerCertVerifier for Authorities {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verifier = self.verifier()?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

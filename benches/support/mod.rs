@@ -59,7 +59,19 @@ const WORDS: [&str; 24] = [
 /// A feed of `events` events with `DTSTAMP`s from second `stamp` of an hour, in which the title of
 /// the event `changed` is another one.
 pub fn feed(events: usize, dialect: Dialect, stamp: u32, changed: Option<usize>) -> Vec<u8> {
-    let mut out = Writer { dialect, out: Vec::with_capacity(events * 2400), number: 7 };
+    feed_of(events, dialect, stamp, changed, 1)
+}
+
+/// The same with descriptions that are `longer` times as long.
+pub fn feed_of(
+    events: usize,
+    dialect: Dialect,
+    stamp: u32,
+    changed: Option<usize>,
+    longer: usize,
+) -> Vec<u8> {
+    let out = Vec::with_capacity(events * 2400 * longer);
+    let mut out = Writer { dialect, out, number: 7, longer };
     for line in [
         "BEGIN:VCALENDAR",
         "VERSION:2.0",
@@ -98,6 +110,7 @@ struct Writer {
     dialect: Dialect,
     out: Vec<u8>,
     number: u64,
+    longer: usize,
 }
 
 impl Writer {
@@ -157,7 +170,7 @@ impl Writer {
         let title = self.words(40);
         self.line(&format!("SUMMARY:{}{title}", if changed { "Changed: " } else { "" }));
         let length = 1_000 + self.chance(1_000);
-        let mut description = self.words(length);
+        let mut description = self.words(length * self.longer);
         if number.is_multiple_of(4) {
             let _ = write!(description, "Join: https://example.zoom.us/j/95{id:08}?pwd=x{id}");
         }

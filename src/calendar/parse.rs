@@ -6,13 +6,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fmt;
 
 use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use jiff::tz::{Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, civil};
-use memchr::memchr;
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use memchr::{memchr, memmem};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::rule::Rule;
 use super::scan::{Bracket, Component, Lines, RawLine, Scanner, Slice, Visitor};
@@ -386,21 +386,130 @@ const LISTED_DATES: usize = 10_000;
 const EVENT_WARNINGS: usize = 20;
 const FEED_WARNINGS: usize = 1_000;
 
+macro_rules! names {
+    ($($name:ident $text:literal,)*) => {
+        /// The name of a property that is read.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Name { $($name),* }
+
+        impl Name {
+            const ALL: [Name; [$(Name::$name),*].len()] = [$(Name::$name),*];
+
+            /// `name` is in upper case.
+            fn of_upper(name: &[u8]) -> Option<Name> {
+                Some(match name {
+                    $($text => Name::$name,)*
+                    _ => return None,
+                })
+            }
+
+            fn as_bytes(self) -> &'static [u8] {
+                match self { $(Name::$name => $text),* }
+            }
+        }
+    };
+}
+
+names! {
+    // Of events.
+    Attach b"ATTACH",
+    Categories b"CATEGORIES",
+    Conference b"CONFERENCE",
+    Created b"CREATED",
+    Description b"DESCRIPTION",
+    Dtend b"DTEND",
+    Dtstart b"DTSTART",
+    Duration b"DURATION",
+    Exdate b"EXDATE",
+    Exrule b"EXRULE",
+    Image b"IMAGE",
+    LastModified b"LAST-MODIFIED",
+    Location b"LOCATION",
+    Organizer b"ORGANIZER",
+    Rdate b"RDATE",
+    RecurrenceId b"RECURRENCE-ID",
+    Rrule b"RRULE",
+    Sequence b"SEQUENCE",
+    Status b"STATUS",
+    Summary b"SUMMARY",
+    Uid b"UID",
+    Url b"URL",
+    AltDesc b"X-ALT-DESC",
+    GoogleConference b"X-GOOGLE-CONFERENCE",
+    AllDayEvent b"X-MICROSOFT-CDO-ALLDAYEVENT",
+    SkypeTeams b"X-MICROSOFT-SKYPETEAMSMEETINGURL",
+    // Of calendars and zones.
+    Method b"METHOD",
+    Called b"NAME",
+    Prodid b"PRODID",
+    RefreshInterval b"REFRESH-INTERVAL",
+    Tzid b"TZID",
+    OffsetFrom b"TZOFFSETFROM",
+    OffsetTo b"TZOFFSETTO",
+    LicLocation b"X-LIC-LOCATION",
+    PublishedTtl b"X-PUBLISHED-TTL",
+    WrCalname b"X-WR-CALNAME",
+    WrTimezone b"X-WR-TIMEZONE",
+}
+
+impl Name {
+    const LONGEST: usize = 32;
+
+    fn of(name: &[u8]) -> Option<Name> {
+        if !name.iter().any(u8::is_ascii_lowercase) {
+            return Name::of_upper(name);
+        }
+        let mut upper = [0; Name::LONGEST];
+        let upper = upper.get_mut(..name.len())?;
+        upper.copy_from_slice(name);
+        upper.make_ascii_uppercase();
+        Name::of_upper(upper)
+    }
+
+    fn is_of_event(self) -> bool {
+        (self as usize) < Name::Method as usize
+    }
+
+    fn is_date(self) -> bool {
+        use Name::*;
+        matches!(self, Dtstart | Dtend | RecurrenceId | Exdate | Rdate)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
 /// One content line (RFC 5545, 3.1).
 #[derive(Clone, Debug)]
 struct Property<'t> {
     line: usize,
-    /// Upper case.
-    name: Cow<'t, str>,
+    /// None: one that is not read.
+    name: Option<Name>,
     params: Params<'t>,
     value: Cow<'t, str>,
+    /// What has been done to the value.
+    form: Form,
+}
+
+/// How much of the reading of a TEXT value is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Unfolded and decoded.
+    Stated,
+    /// Unescaped and clean too.
+    Plain,
+    /// In [paragraphs](text::paragraphs) too.
+    Tidy,
 }
 
 /// Parameters of a content line.
 #[derive(Clone, Debug)]
 enum Params<'t> {
-    /// As they stand, in the [plain form](plain_params), with the `;` before the first.
-    Plain(Cow<'t, str>),
+    /// As they stand, in the [plain form](plain_head), with the `;` before the first.
+    Plain(&'t str),
     /// Names in upper case, values decoded as RFC 6868 says.
     Read(Vec<(String, Vec<String>)>),
 }
@@ -408,9 +517,16 @@ enum Params<'t> {
 impl Property<'_> {
     fn param(&self, name: &str) -> Option<&str> {
         match &self.params {
-            Params::Plain(params) => plain_params(params)?
-                .find(|(param, _)| param.eq_ignore_ascii_case(name))
-                .map(|p| p.1),
+            Params::Plain(params) => {
+                let mut rest: &str = params;
+                while let Some((param, value, after)) = first_param(rest) {
+                    if param.eq_ignore_ascii_case(name) {
+                        return Some(value);
+                    }
+                    rest = after;
+                }
+                None
+            }
             Params::Read(params) => {
                 let (_, values) = params.iter().find(|(param, _)| param == name)?;
                 values.first().map(String::as_str)
@@ -420,6 +536,57 @@ impl Property<'_> {
 
     fn is_date(&self) -> bool {
         self.param("VALUE").is_some_and(|value| value.eq_ignore_ascii_case("DATE"))
+    }
+
+    /// A TEXT value, decoded and without what cannot be seen.
+    fn text(&self) -> Cow<'_, str> {
+        match self.form {
+            Form::Stated => text::clean(text::unescape(&self.value)),
+            Form::Plain | Form::Tidy => Cow::Borrowed(&self.value),
+        }
+    }
+}
+
+/// The properties of an event.
+#[derive(Debug)]
+struct Properties<'t> {
+    all: Vec<Property<'t>>,
+    /// For each name, where the first one stands, and the first one that is not blank.
+    first: [Option<u32>; Name::ALL.len()],
+    filled: [Option<u32>; Name::ALL.len()],
+}
+
+impl<'t> Properties<'t> {
+    fn new() -> Self {
+        let none = [None; Name::ALL.len()];
+        Properties { all: Vec::with_capacity(16), first: none, filled: none }
+    }
+
+    fn push(&mut self, property: Property<'t>) {
+        let Some(name) = property.name.filter(|name| name.is_of_event()) else { return };
+        let at = u32::try_from(self.all.len()).ok();
+        let (first, filled) = (&mut self.first[name as usize], &mut self.filled[name as usize]);
+        *first = first.or(at);
+        if filled.is_none() && !property.value.trim_start().is_empty() {
+            *filled = at;
+        }
+        self.all.push(property);
+    }
+
+    fn first(&self, name: Name) -> Option<&Property<'t>> {
+        self.all.get(self.first[name as usize]? as usize)
+    }
+
+    fn filled(&self, name: Name) -> Option<&Property<'t>> {
+        self.all.get(self.filled[name as usize]? as usize)
+    }
+
+    /// Those with one of these names, in the order of the feed.
+    fn named<const N: usize>(&self, names: [Name; N]) -> impl Iterator<Item = &Property<'t>> {
+        let first = names.iter().filter_map(|name| self.first[*name as usize]).min();
+        let from = first.map_or(self.all.len(), |first| first as usize);
+        let named = move |one: &&Property<'t>| one.name.is_some_and(|name| names.contains(&name));
+        self.all[from..].iter().filter(named)
     }
 }
 
@@ -449,69 +616,85 @@ fn property<'t>(
         return Err("a line that does not begin with a property's name; ignored".into());
     }
     let mut problem = None;
-    let name = name.to_ascii_uppercase();
-    let params = if head.len() <= HEAD_BYTES && plain_params(&head[end..]).is_some() {
-        Params::Plain(match head {
-            Cow::Borrowed(head) => Cow::Borrowed(&head[end..]),
-            Cow::Owned(mut head) => Cow::Owned(head.split_off(end)),
-        })
-    } else {
-        Params::Read(params(&head).unwrap_or_else(|| {
+    let params = match end == head.len() {
+        true => Params::Plain(""),
+        false => Params::Read(params(&head).unwrap_or_else(|| {
             // Without its zone a date is another one.
-            let (params, whole) = match is_date_name(&name) {
+            let (params, whole) = match is_date_name(name) {
                 true => loose_params(&head),
                 false => (Vec::new(), false),
             };
             if !whole {
+                let name = name.to_ascii_uppercase();
                 let which = if params.is_empty() { "the parameters" } else { "a parameter" };
                 problem = Some(format!("{which} of {name} cannot be read; ignored").into());
             }
             params
-        }))
+        })),
     };
     if value.len() > VALUE_BYTES {
         let cut = (0..=VALUE_BYTES).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0);
         value = Cow::Owned(value[..cut].to_owned());
+        let name = name.to_ascii_uppercase();
         problem = Some(format!("{name} is longer than {VALUE_BYTES} bytes; cut").into());
     }
-    Ok((Property { line, name: name.into(), params, value }, problem))
+    let name = Name::of(name.as_bytes());
+    Ok((Property { line, name, params, value, form: Form::Stated }, problem))
 }
 
-/// Parameters in the form that nearly all have: `;NAME=value` and `;NAME="value"`, with one value
-/// each and no escapes. None when there is one in any other form.
-fn plain_params(mut rest: &str) -> Option<impl Iterator<Item = (&str, &str)>> {
-    let mut check = rest;
-    while !check.is_empty() {
-        check = plain_param(check)?.2;
+/// The name and the parameters of a line whose head is in the form that nearly all have, and where
+/// its value begins. That form is, on one physical line, `NAME`, then `;NAME=value` or
+/// `;NAME="value"` any number of times, with one value each and no escapes.
+fn plain_head(line: &[u8]) -> Option<(&[u8], &str, usize)> {
+    let name = line.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'))?;
+    let mut at = name;
+    while line.get(at) == Some(&b';') && at <= HEAD_BYTES {
+        at += plain_param(&line[at..])?;
     }
-    Some(std::iter::from_fn(move || {
-        let (name, value, after) = plain_param(rest)?;
-        rest = after;
-        Some((name, value))
-    }))
+    if name == 0 || at > HEAD_BYTES || line.get(at) != Some(&b':') {
+        return None;
+    }
+    let params = if at == name { "" } else { std::str::from_utf8(&line[name..at]).ok()? };
+    Some((&line[..name], params, at + 1))
 }
 
-/// The first parameter, its value, and what follows.
-fn plain_param(text: &str) -> Option<(&str, &str, &str)> {
-    let text = text.strip_prefix(';')?;
-    let name = text.bytes().position(|b| !(b.is_ascii_alphanumeric() || b == b'-'));
-    let (name, rest) = text.split_at(name.filter(|length| *length > 0)?);
-    let rest = rest.strip_prefix('=')?;
-    let quoted = rest.starts_with('"');
-    let (value, rest) = match quoted {
-        true => {
-            let end = 1 + memchr(b'"', &rest.as_bytes()[1..])?;
-            (&rest[1..end], &rest[end + 1..])
+/// How long the parameter is that a text begins with, `;` included. It ends before `;` or `:`.
+fn plain_param(text: &[u8]) -> Option<usize> {
+    let name = text[1..].iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'))?;
+    let value = name + 2;
+    if name == 0 || text.get(value - 1) != Some(&b'=') {
+        return None;
+    }
+    let plain = |b: u8| b > b' ' && !matches!(b, b'^' | b'"' | 0x7f);
+    match text.get(value) {
+        Some(b'"') => {
+            let quoted = &text[value + 1..];
+            let end = quoted.iter().position(|&b| !plain(b) && b != b' ')?;
+            (quoted[end] == b'"').then_some(value + end + 2)
         }
-        false => rest.split_at(memchr(b';', rest.as_bytes()).unwrap_or(rest.len())),
+        _ => {
+            let bare = &text[value..];
+            let end = bare
+                .iter()
+                .position(|&b| !plain(b) || matches!(b, b',' | b':' | b';' | b'\\' | b'='))?;
+            matches!(bare[end], b':' | b';').then_some(value + end)
+        }
+    }
+}
+
+/// The first parameter in the plain form, its value, and what follows.
+fn first_param(params: &str) -> Option<(&str, &str, &str)> {
+    let params = params.strip_prefix(';')?;
+    let equals = memchr(b'=', params.as_bytes())?;
+    let (name, rest) = (&params[..equals], &params[equals + 1..]);
+    let (value, rest) = match rest.strip_prefix('"') {
+        Some(quoted) => {
+            let end = memchr(b'"', quoted.as_bytes())?;
+            (&quoted[..end], &quoted[end + 1..])
+        }
+        None => rest.split_at(memchr(b';', rest.as_bytes()).unwrap_or(rest.len())),
     };
-    let plain = |b: u8| match b {
-        b'^' | b'"' | 0x7f => false,
-        b',' | b':' | b'\\' | b'=' => quoted,
-        b => b > b' ' || (quoted && b == b' '),
-    };
-    (value.bytes().all(plain) && (rest.is_empty() || rest.starts_with(';')))
-        .then_some((name, value, rest))
+    Some((name, value, rest))
 }
 
 /// The colon before the value: the first outside of quotes, else the first.
@@ -590,8 +773,7 @@ fn date_colon(text: &str, colon: usize) -> Option<usize> {
 }
 
 fn is_date_name(name: &str) -> bool {
-    const DATES: [&str; 5] = ["DTSTART", "DTEND", "RECURRENCE-ID", "EXDATE", "RDATE"];
-    DATES.iter().any(|date| date.eq_ignore_ascii_case(name))
+    Name::of(name.as_bytes()).is_some_and(Name::is_date)
 }
 
 /// RFC 6868: `^n`, `^^`, `^'`.
@@ -633,6 +815,33 @@ struct DateValue {
 
 impl DateValue {
     fn parse(text: &str) -> Option<DateValue> {
+        DateValue::basic(text.as_bytes()).or_else(|| DateValue::any(text))
+    }
+
+    /// `20261130T120000`, with or without `Z`.
+    fn basic(text: &[u8]) -> Option<DateValue> {
+        let (figures, zone) = text.split_first_chunk::<15>()?;
+        let offset = match zone {
+            [] => None,
+            b"Z" => Some(Offset::UTC),
+            _ => return None,
+        };
+        let is_right = |(at, byte): (usize, &u8)| match at {
+            8 => *byte == b'T',
+            _ => byte.is_ascii_digit(),
+        };
+        if !figures.iter().enumerate().all(is_right) {
+            return None;
+        }
+        let two = |at: usize| (figures[at] - b'0') as i8 * 10 + (figures[at + 1] - b'0') as i8;
+        let year = i16::from(two(0)) * 100 + i16::from(two(2));
+        let date = civil::Date::new(year, two(4), two(6)).ok()?;
+        let time = civil::Time::new(two(9), two(11), two(13), 0).ok()?;
+        Some(DateValue { local: date.to_datetime(time), is_date: false, offset })
+    }
+
+    /// Any spelling.
+    fn any(text: &str) -> Option<DateValue> {
         let text = text.trim();
         let ([year, month, day], rest) = digits(text, '-', [4, 2, 2])?;
         let date = civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?);
@@ -751,6 +960,12 @@ struct Interpreter<'a> {
     marks: Vec<Mark>,
     /// Names of zones resolved before.
     zone_names: HashMap<String, Option<String>>,
+    /// The last ORGANIZER: its name and value as stated, and what they mean.
+    organizer: Option<(String, String, Option<Organizer>)>,
+    /// The last zone of which an instant was asked for.
+    zone: Option<(String, TimeZone)>,
+    /// For reading texts.
+    room: Vec<u8>,
 }
 
 /// As much of an event given out as shows whether another is the same, and which is newer.
@@ -794,44 +1009,6 @@ impl Preamble {
     }
 }
 
-/// Whether a line has the name of a property that is not read. What does not begin like a line is
-/// left to be warned of.
-fn is_of_no_use(line: &[u8]) -> bool {
-    const USED: [&[u8]; 26] = [
-        b"ATTACH",
-        b"CATEGORIES",
-        b"CONFERENCE",
-        b"CREATED",
-        b"DESCRIPTION",
-        b"DTEND",
-        b"DTSTART",
-        b"DURATION",
-        b"EXDATE",
-        b"EXRULE",
-        b"IMAGE",
-        b"LAST-MODIFIED",
-        b"LOCATION",
-        b"ORGANIZER",
-        b"RDATE",
-        b"RECURRENCE-ID",
-        b"RRULE",
-        b"SEQUENCE",
-        b"STATUS",
-        b"SUMMARY",
-        b"UID",
-        b"URL",
-        b"X-ALT-DESC",
-        b"X-GOOGLE-CONFERENCE",
-        b"X-MICROSOFT-CDO-ALLDAYEVENT",
-        b"X-MICROSOFT-SKYPETEAMSMEETINGURL",
-    ];
-    let end = line.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'));
-    let name = &line[..end.unwrap_or(0)];
-    line.get(name.len()) == Some(&b':')
-        && !name.is_empty()
-        && !USED.iter().any(|used| used.eq_ignore_ascii_case(name))
-}
-
 /// Whether a line is the last one of a slice.
 fn ends(line: &RawLine<'_>, slice: &Slice<'_>) -> bool {
     line.bytes.as_ptr_range().end == slice.bytes.as_ptr_range().end
@@ -839,14 +1016,14 @@ fn ends(line: &RawLine<'_>, slice: &Slice<'_>) -> bool {
 
 /// The event being read, for its warnings.
 struct Current<'a> {
-    name: Option<String>,
-    warnings: &'a mut Vec<Warning>,
+    name: &'a dyn Fn() -> Option<String>,
+    warnings: Vec<Warning>,
 }
 
 impl Current<'_> {
     fn warn(&mut self, line: usize, message: impl Into<String>) {
         if self.warnings.len() < EVENT_WARNINGS {
-            let event = self.name.clone();
+            let event = (self.name)();
             self.warnings.push(Warning { line, event, message: message.into() });
         }
     }
@@ -871,6 +1048,9 @@ impl<'a> Interpreter<'a> {
             unread: Vec::new(),
             marks: Vec::new(),
             zone_names: HashMap::new(),
+            organizer: None,
+            zone: None,
+            room: Vec::new(),
         }
     }
 
@@ -925,17 +1105,18 @@ impl<'a> Interpreter<'a> {
         };
         let value = property.value.trim();
         let Interpreter { calendar, preamble, .. } = self;
-        match &*property.name {
-            "X-WR-CALNAME" | "NAME" if calendar.name.is_none() => {
-                let name = text::single_line(&text::clean(text::unescape(value)));
+        let Some(name) = property.name else { return };
+        match name {
+            Name::WrCalname | Name::Called if calendar.name.is_none() => {
+                let name = text::label(value);
                 calendar.name = (!name.is_empty()).then_some(name);
             }
-            "PRODID" if calendar.prodid.is_empty() => {
-                calendar.prodid = text::single_line(&text::clean(value));
+            Name::Prodid if calendar.prodid.is_empty() => {
+                calendar.prodid = text::single_line(text::clean(value));
                 preamble.prodid.clone_from(&calendar.prodid);
             }
-            "METHOD" => preamble.cancels |= value.eq_ignore_ascii_case("CANCEL"),
-            "X-WR-TIMEZONE" if calendar.timezone.is_none() && !value.is_empty() => {
+            Name::Method => preamble.cancels |= value.eq_ignore_ascii_case("CANCEL"),
+            Name::WrTimezone if calendar.timezone.is_none() && !value.is_empty() => {
                 calendar.timezone = self.options.zones.canonical(value);
                 preamble.wr_timezone.clone_from(&calendar.timezone);
                 if calendar.timezone.is_none() {
@@ -943,18 +1124,17 @@ impl<'a> Interpreter<'a> {
                     self.warn_feed(raw.number, format!("X-WR-TIMEZONE {name} is not known"));
                 }
             }
-            "REFRESH-INTERVAL" | "X-PUBLISHED-TTL" => {
+            Name::RefreshInterval | Name::PublishedTtl => {
                 let interval = DurationValue::parse(value)
                     .map(DurationValue::exact)
                     .filter(SignedDuration::is_positive);
-                let slot = match &*property.name {
-                    "REFRESH-INTERVAL" => &mut calendar.refresh,
+                let slot = match name {
+                    Name::RefreshInterval => &mut calendar.refresh,
                     _ => &mut self.published_ttl,
                 };
                 *slot = slot.or(interval);
                 if interval.is_none() && !value.is_empty() {
-                    let message = format!("{} is not a duration; ignored", property.name);
-                    self.warn_feed(raw.number, message);
+                    self.warn_feed(raw.number, format!("{name} is not a duration; ignored"));
                 }
             }
             _ => {}
@@ -997,10 +1177,14 @@ impl<'a> Interpreter<'a> {
                     let Ok((property, _)) = property(raw.number, self.decode(&raw).0) else {
                         continue;
                     };
-                    match (&mut part, &*property.name) {
+                    match (&mut part, property.name) {
                         (Some(lines), _) => lines.push(property),
-                        (None, "TZID") => tzid = Some(property.value.trim().to_owned()),
-                        (None, "X-LIC-LOCATION") => location = Some(property.value.into_owned()),
+                        (None, Some(Name::Tzid)) => {
+                            tzid = Some(property.value.trim().to_owned());
+                        }
+                        (None, Some(Name::LicLocation)) => {
+                            location = Some(property.value.into_owned());
+                        }
                         _ => {}
                     }
                 }
@@ -1045,20 +1229,20 @@ impl<'a> Interpreter<'a> {
 
     /// Keeps what is needed to find others of the same event.
     fn mark(&mut self, line: usize, event: &Event) {
-        let mut hasher = Xxh3::new();
-        hasher.update(event.uid.0.as_bytes());
+        let mut claim = xxh3_64(event.uid.0.as_bytes());
         if let Some(original) = &event.recurrence_id {
-            let original = original.instant(self.options.zones, &self.feed_zone);
-            hasher.update(&original.as_second().to_le_bytes());
+            let original = self.instant(original);
+            claim = xxh3_64_with_seed(&original.as_second().to_le_bytes(), claim);
         }
         let single = event.recurrence_id.is_none() && event.recurrence.is_empty();
         let start = || {
-            let mut hasher = DefaultHasher::new();
-            event.start.hash(&mut hasher);
-            (hasher.finish() as u32).max(1)
+            let (kind, zone) = kind_and_zone(&event.start);
+            let local = time::resolve(event.start.local(), &TimeZone::UTC).as_second();
+            let hash = xxh3_64_with_seed(kind.as_bytes(), local.cast_unsigned());
+            (xxh3_64_with_seed(zone.as_bytes(), hash) as u32).max(1)
         };
         self.marks.push(Mark {
-            claim: hasher.digest(),
+            claim,
             sequence: event.sequence,
             modified: event
                 .last_modified
@@ -1131,7 +1315,7 @@ impl<'a> Interpreter<'a> {
     /// Reads one VEVENT; when that fails, its UID. None for what is not `sure` to be one event and
     /// turns out to be more, or not whole.
     fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<Result<Event, Option<Uid>>> {
-        let mut properties = Vec::new();
+        let mut properties = Properties::new();
         let mut problems: Vec<(usize, Problem)> = Vec::new();
         let mut inner = Vec::new();
         let mut foreign = false;
@@ -1151,8 +1335,28 @@ impl<'a> Interpreter<'a> {
                 Bracket::Begin(_) | Bracket::End(_) if !sure => return None,
                 Bracket::Begin(_) | Bracket::End(_) => {}
                 Bracket::None if !inner.is_empty() || raw.bytes.trim_ascii().is_empty() => {}
-                Bracket::None if is_of_no_use(raw.bytes) => {}
                 Bracket::None => {
+                    if let Some((name, params, value)) = plain_head(raw.bytes) {
+                        let name = Name::of(name).filter(|name| name.is_of_event());
+                        if name.is_none() && params.is_empty() {
+                            continue;
+                        }
+                        let value = raw.from(value);
+                        let colons = name.is_some_and(Name::is_date) && value.bytes.contains(&b':');
+                        // The one before the date may not be the first: see `date_colon`.
+                        let is_clear = params.is_empty() || !colons;
+                        if is_clear && let Some((value, form)) = self.plain_value(name, &value) {
+                            let params = Params::Plain(params);
+                            properties.push(Property {
+                                line: raw.number,
+                                name,
+                                params,
+                                value,
+                                form,
+                            });
+                            continue;
+                        }
+                    }
                     let (text, decoded) = self.decode(&raw);
                     if decoded && !foreign {
                         foreign = true;
@@ -1170,56 +1374,74 @@ impl<'a> Interpreter<'a> {
                 }
             }
         }
-        let mut warnings = Vec::new();
-        let first = |name: &str| properties.iter().find(|p| p.name == name);
-        let uid = first("UID").and_then(|property| uid_of(&property.value));
+        let uid = || properties.first(Name::Uid).and_then(|property| uid_of(&property.value));
         let title = || {
-            let title = text::single_line(&text::clean(text::unescape(&first("SUMMARY")?.value)));
+            let title = text::single_line(properties.first(Name::Summary)?.text());
             (!title.is_empty()).then_some(title)
         };
-        let mut current = Current {
-            name: uid.as_ref().map(|uid| uid.0.clone()).or_else(title),
-            warnings: &mut warnings,
-        };
+        let name = || uid().map(|uid| uid.0).or_else(title);
+        let mut current = Current { name: &name, warnings: Vec::new() };
         for (line, problem) in problems {
             current.warn(line, problem);
         }
-        let event = self.build(slice.line, &properties, uid.clone(), &mut current);
-        for warning in warnings {
+        let mut uid = uid();
+        let event = self.build(slice.line, &properties, &mut uid, &mut current);
+        for warning in current.warnings {
             self.keep(warning);
         }
         Some(event.ok_or(uid))
     }
 
+    /// A value that takes no more than to be unfolded; the texts, most of what there is to read,
+    /// are made plain in the same pass.
+    fn plain_value<'t>(
+        &mut self,
+        name: Option<Name>,
+        raw: &RawLine<'t>,
+    ) -> Option<(Cow<'t, str>, Form)> {
+        if raw.bytes.len() > VALUE_BYTES {
+            return None;
+        }
+        if matches!(name, Some(Name::Description | Name::Location | Name::Summary))
+            && let Some(text::Text { text, tidy }) = text::read(raw.bytes, &mut self.room)
+        {
+            return Some((text.into(), if tidy { Form::Tidy } else { Form::Plain }));
+        }
+        let value = match raw.unfold() {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok()?.into(),
+            Cow::Owned(bytes) => String::from_utf8(bytes).ok()?.into(),
+        };
+        Some((value, Form::Stated))
+    }
+
+    /// `uid` is taken into the event.
     fn build(
         &mut self,
         line: usize,
-        properties: &[Property<'_>],
-        uid: Option<Uid>,
+        properties: &Properties<'_>,
+        uid: &mut Option<Uid>,
         current: &mut Current<'_>,
     ) -> Option<Event> {
-        let all = |name: &'static str| properties.iter().filter(move |p| p.name == name);
-        let filled = |name: &'static str| all(name).find(|p| !p.value.trim().is_empty());
+        let filled = |name| properties.filled(name);
 
         let mut recurrence = Recurrence::default();
-        for property in properties {
-            let rules = match &*property.name {
-                "RRULE" => &mut recurrence.rules,
-                "EXRULE" => &mut recurrence.exrules,
-                _ => continue,
+        for property in properties.named([Name::Rrule, Name::Exrule]) {
+            let (name, rules) = match property.name {
+                Some(Name::Rrule) => (Name::Rrule, &mut recurrence.rules),
+                _ => (Name::Exrule, &mut recurrence.exrules),
             };
-            let rule = text::single_line(&text::clean(&*property.value)).to_ascii_uppercase();
+            let rule = text::single_line(text::clean(&*property.value)).to_ascii_uppercase();
             if !rule.is_empty() {
                 if let Err(problem) = Rule::parse(&rule) {
                     let rule = printable(&rule);
-                    current.warn(property.line, format!("{} {rule}: {problem}", property.name));
+                    current.warn(property.line, format!("{name} {rule}: {problem}"));
                 }
                 rules.push(rule);
             }
         }
-        let recurs = !recurrence.rules.is_empty() || filled("RDATE").is_some();
+        let recurs = !recurrence.rules.is_empty() || filled(Name::Rdate).is_some();
 
-        let Some(dtstart) = filled("DTSTART") else {
+        let Some(dtstart) = filled(Name::Dtstart) else {
             current.warn(line, "has no DTSTART; left out");
             return None;
         };
@@ -1228,26 +1450,28 @@ impl<'a> Interpreter<'a> {
             current.warn(dtstart.line, format!("DTSTART {value} is not a date; left out"));
             return None;
         };
-        for property in properties.iter().filter(|p| p.name == "RRULE" || p.name == "EXRULE") {
+        for property in properties.named([Name::Rrule, Name::Exrule]) {
             let rule = Rule::parse(&property.value.trim().to_ascii_uppercase());
-            if let Some(fault) = rule.ok().and_then(|rule| rule.fault(&start)) {
+            if let (Some(name), Some(fault)) =
+                (property.name, rule.ok().and_then(|rule| rule.fault(&start)))
+            {
                 let rule = printable(&property.value);
-                current.warn(property.line, format!("{} {rule}: {fault}", property.name));
+                current.warn(property.line, format!("{name} {rule}: {fault}"));
             }
         }
-        let end = self.end(&start, filled("DTEND"), filled("DURATION"), recurs, current);
-        let flagged = filled("X-MICROSOFT-CDO-ALLDAYEVENT")
+        let end = self.end(&start, filled(Name::Dtend), filled(Name::Duration), recurs, current);
+        let flagged = filled(Name::AllDayEvent)
             .is_some_and(|property| property.value.trim().eq_ignore_ascii_case("TRUE"));
         let (start, end) = all_day_in_disguise(start, end, flagged);
 
-        for property in properties.iter().filter(|p| p.name == "RDATE" || p.name == "EXDATE") {
+        for property in properties.named([Name::Rdate, Name::Exdate]) {
             for value in property.value.split(',').filter(|value| !value.trim().is_empty()) {
                 if recurrence.rdates.len() + recurrence.exdates.len() >= LISTED_DATES {
                     let message = format!("lists more than {LISTED_DATES} dates; others ignored");
                     current.warn(property.line, message);
                     break;
                 }
-                let read = if property.name == "RDATE" {
+                let read = if property.name == Some(Name::Rdate) {
                     self.period(property, value, recurs, current)
                         .map(|date| recurrence.rdates.push(date))
                 } else {
@@ -1261,7 +1485,7 @@ impl<'a> Interpreter<'a> {
         }
         normalise(&mut recurrence);
 
-        let recurrence_id = filled("RECURRENCE-ID").and_then(|property| {
+        let recurrence_id = filled(Name::RecurrenceId).and_then(|property| {
             let when = self.when(property, &property.value, recurs, current);
             if when.is_none() {
                 bad_date(property, &property.value, current);
@@ -1272,12 +1496,12 @@ impl<'a> Interpreter<'a> {
             })
         });
 
-        let stated = filled("SUMMARY").map(|p| text::single_line(&plain(p))).unwrap_or_default();
+        let stated = filled(Name::Summary).map(|p| text::single_line(p.text())).unwrap_or_default();
         let (said, summary) = match text::status_prefix(&stated) {
             Some((status, rest)) => (Some(status), text::single_line(rest)),
             None => (None, stated),
         };
-        let mut status = filled("STATUS").map_or(Status::Confirmed, |property| {
+        let mut status = filled(Name::Status).map_or(Status::Confirmed, |property| {
             match property.value.trim().to_ascii_uppercase().as_str() {
                 "CONFIRMED" => Status::Confirmed,
                 "TENTATIVE" => Status::Tentative,
@@ -1298,31 +1522,35 @@ impl<'a> Interpreter<'a> {
             status = Status::Cancelled;
         }
 
-        let raw_description = filled("DESCRIPTION").map(plain).unwrap_or_default();
-        let raw_description = match raw_description.trim().is_empty() {
-            true => filled("X-ALT-DESC").map(plain).unwrap_or_default(),
-            false => raw_description,
-        };
-        let description = if text::looks_like_html(&raw_description) {
-            text::paragraphs(&text::clean(text::html_to_text(&raw_description)))
+        let described = filled(Name::Description).filter(|p| !p.text().trim().is_empty());
+        let described = described.or(filled(Name::AltDesc));
+        let stated = described.map(Property::text).unwrap_or_default();
+        let join = meeting(properties, &stated);
+        let description = if text::looks_like_html(&stated) {
+            text::paragraphs(&text::clean(text::html_to_text(&stated)))
+        } else if described.is_some_and(|property| property.form == Form::Tidy) {
+            stated.into_owned()
         } else {
-            text::paragraphs(&raw_description)
+            text::paragraphs(&stated)
         };
-        let location = filled("LOCATION").map(|p| text::join_lines(&plain(p))).unwrap_or_default();
+        let location = filled(Name::Location).map(|p| text::join_lines(&p.text()));
+        let location = location.unwrap_or_default();
 
         let mut url = None;
-        if let Some(property) = filled("URL") {
-            url = text::http_url(&property.value.replace("\\,", ",").replace("\\;", ";"));
+        if let Some(property) = filled(Name::Url) {
+            url = match property.value.contains('\\') {
+                true => text::http_url(&property.value.replace("\\,", ",").replace("\\;", ";")),
+                false => text::http_url(&property.value),
+            };
             if url.is_none() {
                 let value = printable(&property.value);
                 current.warn(property.line, format!("URL {value} is no http(s) address; ignored"));
             }
         }
         let (mut categories, mut categories_raw) = (Vec::new(), Vec::new());
-        for property in all("CATEGORIES") {
-            let tidy = |value: &str| text::single_line(&text::clean(text::unescape(value)));
-            categories.extend(text::split_list(&property.value).into_iter().map(tidy));
-            categories_raw.push(tidy(&property.value));
+        for property in properties.named([Name::Categories]) {
+            categories.extend(text::split_list(&property.value).into_iter().map(text::label));
+            categories_raw.push(text::label(&property.value));
         }
         for list in [&mut categories, &mut categories_raw] {
             list.retain(|category: &String| !category.is_empty());
@@ -1330,31 +1558,36 @@ impl<'a> Interpreter<'a> {
             list.dedup();
         }
 
-        let sequence = filled("SEQUENCE").map_or(0, |property| {
+        let sequence = filled(Name::Sequence).map_or(0, |property| {
             property.value.trim().parse().unwrap_or_else(|_| {
                 current.warn(property.line, "SEQUENCE is not a number; ignored");
                 0
             })
         });
-        let mut stamp = |name: &'static str| {
+        let mut stamp = |name| {
             let property = filled(name)?;
+            if let Some(DateValue { local, offset: Some(Offset::UTC), is_date: false }) =
+                DateValue::basic(property.value.as_bytes())
+                && !property.is_date()
+            {
+                return Some(time::resolve(local, &TimeZone::UTC));
+            }
             let when = self.when(property, &property.value, false, current);
             if when.is_none() {
                 bad_date(property, &property.value, current);
             }
             Some(when?.instant(self.options.zones, &self.feed_zone))
         };
-        let (created, last_modified) = (stamp("CREATED"), stamp("LAST-MODIFIED"));
-        let uid = uid.unwrap_or_else(|| {
+        let (created, last_modified) = (stamp(Name::Created), stamp(Name::LastModified));
+        let uid = uid.take().unwrap_or_else(|| {
             let uid = derived_uid(&start, &summary);
             current.warn(line, format!("has no UID; called {uid}"));
             uid
         });
         let (recurrence_id, this_and_future) =
             recurrence_id.map_or((None, false), |(when, future)| (Some(when), future));
-        let join = meeting(properties, &raw_description);
-        let organizer = filled("ORGANIZER").and_then(|p| self.organizer(p));
-        let image = properties.iter().find_map(image);
+        let organizer = filled(Name::Organizer).and_then(|p| self.organizer(p));
+        let image = properties.named([Name::Image, Name::Attach]).find_map(image);
         Some(Event {
             uid,
             recurrence_id,
@@ -1438,8 +1671,19 @@ impl<'a> Interpreter<'a> {
         name
     }
 
-    fn instant(&self, when: &When) -> Timestamp {
-        when.instant(self.options.zones, &self.feed_zone)
+    fn instant(&mut self, when: &When) -> Timestamp {
+        let When::Zoned { local, zone: name } = when else {
+            return time::resolve(when.local(), &self.feed_zone);
+        };
+        match &self.zone {
+            Some((last, zone)) if last == name => time::resolve(*local, zone),
+            _ => {
+                let zone = self.options.zones.get(name).unwrap_or_else(|| self.feed_zone.clone());
+                let instant = time::resolve(*local, &zone);
+                self.zone = Some((name.clone(), zone));
+                instant
+            }
+        }
     }
 
     /// The exclusive end (RFC 5545, 3.6.1).
@@ -1495,7 +1739,8 @@ impl<'a> Interpreter<'a> {
                 let end = match (start, end) {
                     (When::Zoned { .. }, When::Floating(local)) => with_local(start, local),
                     (When::Floating(_), end @ When::Zoned { .. }) => {
-                        When::Floating(self.feed_zone.to_datetime(self.instant(&end)))
+                        let instant = self.instant(&end);
+                        When::Floating(self.feed_zone.to_datetime(instant))
                     }
                     (_, end) => end,
                 };
@@ -1555,14 +1800,27 @@ impl<'a> Interpreter<'a> {
         (self.instant(&end) >= self.instant(&start)).then_some((start, Some(end)))
     }
 
-    fn organizer(&self, property: &Property<'_>) -> Option<Organizer> {
+    /// Most events of a feed have the same one: the last is remembered.
+    fn organizer(&mut self, property: &Property<'_>) -> Option<Organizer> {
         let name = property.param("CN").unwrap_or_default();
+        if let Some((last_name, last_value, organizer)) = &self.organizer
+            && last_name == name
+            && *last_value == property.value
+        {
+            return organizer.clone();
+        }
+        let organizer = self.read_organizer(name, &property.value);
+        self.organizer = Some((name.to_owned(), property.value.to_string(), organizer.clone()));
+        organizer
+    }
+
+    fn read_organizer(&self, name: &str, value: &str) -> Option<Organizer> {
         let name = name.trim().trim_matches(['"', '\'']);
         // The Events Calendar writes the name as if it were part of an address; others may.
         let encoded = self.preamble().prodid.contains("ECPv") || is_percent_encoded(name);
         let decoded = if encoded { text::percent_decode(name) } else { None };
-        let name = text::single_line(&text::clean(decoded.as_deref().unwrap_or(name)));
-        let value = property.value.trim();
+        let name = text::single_line(text::clean(decoded.as_deref().unwrap_or(name)));
+        let value = value.trim();
         let address = match value.get(..7) {
             Some(scheme) if scheme.eq_ignore_ascii_case("mailto:") => &value[7..],
             _ => value,
@@ -1577,33 +1835,32 @@ impl<'a> Interpreter<'a> {
 }
 
 fn bad_date(property: &Property<'_>, value: &str, current: &mut Current<'_>) {
-    let message = format!("{} {} is not a date; ignored", property.name, printable(value));
-    current.warn(property.line, message);
+    let name = property.name.map(|name| name.to_string()).unwrap_or_default();
+    current.warn(property.line, format!("{name} {} is not a date; ignored", printable(value)));
 }
 
 /// The start of a hostile or long value, for a warning.
 fn printable(value: &str) -> String {
-    let value = text::single_line(&text::clean(value));
+    let value = text::single_line(text::clean(value));
     let short: String = value.chars().take(60).collect();
     if short.len() < value.len() { format!("{short}…") } else { short }
 }
 
-/// A TEXT value, decoded and without what cannot be seen.
-fn plain(property: &Property<'_>) -> String {
-    text::clean(text::unescape(&property.value))
-}
-
 fn uid_of(value: &str) -> Option<Uid> {
-    let uid = text::single_line(&text::clean(value));
+    let uid = text::single_line(text::clean(value));
     (!uid.is_empty()).then_some(Uid(uid))
 }
 
-fn derived_uid(start: &When, summary: &str) -> Uid {
-    let (kind, zone) = match start {
+fn kind_and_zone(when: &When) -> (&'static str, &str) {
+    match when {
         When::AllDay(_) => ("date", ""),
-        When::Zoned { zone, .. } => ("zoned", zone.as_str()),
+        When::Zoned { zone, .. } => ("zoned", zone),
         When::Floating(_) => ("floating", ""),
-    };
+    }
+}
+
+fn derived_uid(start: &When, summary: &str) -> Uid {
+    let (kind, zone) = kind_and_zone(start);
     let identity = format!("{kind}\0{}\0{zone}\0{summary}", start.local());
     Uid(format!("beadle-{:016x}", xxh3_64(identity.as_bytes())))
 }
@@ -1675,12 +1932,10 @@ fn is_percent_encoded(name: &str) -> bool {
 }
 
 /// The first way into a meeting, best source first.
-fn meeting(properties: &[Property<'_>], description: &str) -> Option<JoinLink> {
-    let values = |name: &'static str| {
-        properties.iter().filter(move |p| p.name == name).map(|p| text::unescape(p.value.trim()))
-    };
-    for name in ["CONFERENCE", "X-GOOGLE-CONFERENCE", "X-MICROSOFT-SKYPETEAMSMEETINGURL"] {
-        for value in values(name) {
+fn meeting(properties: &Properties<'_>, description: &str) -> Option<JoinLink> {
+    for name in [Name::Conference, Name::GoogleConference, Name::SkypeTeams] {
+        for property in properties.named([name]) {
+            let value = text::unescape(property.value.trim());
             let other = || {
                 let url = text::http_url(&value)?;
                 Some(JoinLink { service: "Online meeting".to_owned(), url })
@@ -1690,936 +1945,52 @@ fn meeting(properties: &[Property<'_>], description: &str) -> Option<JoinLink> {
             }
         }
     }
-    values("URL")
-        .chain(values("LOCATION"))
-        .find_map(|value| text::join_link(&text::clean(&value)))
-        .or_else(|| match description.contains("&amp;") {
+    let places = properties.named([Name::Url]).chain(properties.named([Name::Location]));
+    places.map(Property::text).find_map(|value| text::join_link(&value)).or_else(|| {
+        match memmem::find(description.as_bytes(), b"&amp;").is_some() {
             true => text::join_link(&description.replace("&amp;", "&")),
             false => text::join_link(description),
-        })
+        }
+    })
 }
 
 /// An http(s) picture (RFC 5545, 3.8.1.1; RFC 7986, 5.10).
 fn image(property: &Property<'_>) -> Option<String> {
     const EXTENSIONS: [&str; 7] = [".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".svg"];
-    let url = match &*property.name {
-        "IMAGE" | "ATTACH" => text::http_url(&property.value)?,
-        _ => return None,
-    };
-    if property.name == "IMAGE" {
+    let url = text::http_url(&property.value)?;
+    if property.name == Some(Name::Image) {
         return Some(url);
     }
-    let kind = property.param("FMTTYPE").unwrap_or_default().to_ascii_lowercase();
-    let path = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
-    let by_name = kind.is_empty() && EXTENSIONS.iter().any(|extension| path.ends_with(extension));
-    (kind.starts_with("image/") || by_name).then_some(url)
+    let kind = property.param("FMTTYPE").unwrap_or_default();
+    let is_image = if kind.is_empty() {
+        let path = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+        EXTENSIONS.iter().any(|extension| path.ends_with(extension))
+    } else {
+        kind.get(..6).is_some_and(|kind| kind.eq_ignore_ascii_case("image/"))
+    };
+    is_image.then_some(url)
 }
 
 /// A STANDARD or DAYLIGHT of a VTIMEZONE.
 fn observance(lines: &[Property<'_>]) -> Option<Observance> {
-    let value = |name: &str| Some(lines.iter().find(|p| p.name == name)?.value.trim());
-    let mut onsets = vec![DateValue::parse(value("DTSTART")?)?.local];
-    for property in lines.iter().filter(|property| property.name == "RDATE") {
+    let named = |name| lines.iter().filter(move |p| p.name == Some(name));
+    let value = |name| Some(named(name).next()?.value.trim());
+    let mut onsets = vec![DateValue::parse(value(Name::Dtstart)?)?.local];
+    for property in named(Name::Rdate) {
         let dates = property.value.split(',');
         onsets.extend(dates.filter_map(|date| Some(DateValue::parse(date)?.local)));
     }
-    let rule = value("RRULE");
+    let rule = value(Name::Rrule);
     let yearly = rule.and_then(Yearly::parse);
     let rule = rule.filter(|_| yearly.is_none()).map(str::to_ascii_uppercase);
     Some(Observance {
         onsets,
-        before: time::parse_offset(value("TZOFFSETFROM")?)?,
-        after: time::parse_offset(value("TZOFFSETTO")?)?,
+        before: time::parse_offset(value(Name::OffsetFrom)?)?,
+        after: time::parse_offset(value(Name::OffsetTo)?)?,
         yearly,
         rule: rule.and_then(|rule| Rule::parse(&rule).ok()),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-    use std::path::PathBuf;
-
-    use insta::assert_snapshot;
-    use proptest::prelude::*;
-
-    use super::super::{Health, Window, recur};
-    use super::*;
-
-    /// Reads with an audience in New York.
-    fn read_ny(body: impl AsRef<[u8]>) -> Calendar {
-        let zones = Zones::default();
-        let audience = zones.get("America/New_York").unwrap();
-        let options =
-            ReadOptions { zones: &zones, feed_zone: None, audience_zone: &audience, charset: None };
-        read_all(body.as_ref(), &options)
-    }
-
-    /// A folder of real exports kept outside of the repository; `None` where it is absent.
-    fn shared(path: &str) -> Option<PathBuf> {
-        let base = std::env::var_os("BEADLE_SHARED").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-            PathBuf::from,
-        );
-        let path = base.join(path);
-        if !path.exists() {
-            eprintln!("skipped: {} is absent", path.display());
-            return None;
-        }
-        Some(path)
-    }
-
-    /// What was read, in few words: one line for each event, then what else is worth a look.
-    fn sketch(calendar: &Calendar) -> String {
-        let mut out = String::new();
-        for event in &calendar.events {
-            let show = |when: &When| match when {
-                When::AllDay(date) => date.to_string(),
-                When::Zoned { local, zone } => format!("{local}[{zone}]"),
-                When::Floating(local) => local.to_string(),
-            };
-            let _ = write!(out, "{} {}", event.uid, show(&event.start));
-            if event.end != event.start {
-                let _ = write!(out, " to {}", show(&event.end));
-            }
-            let _ = write!(out, " {:?}", event.summary);
-            let mut say = |name: &str, text: String| {
-                if !text.is_empty() {
-                    let _ = write!(out, " {name}={text}");
-                }
-            };
-            if event.status != Status::Confirmed {
-                say("status", event.status.as_str().to_owned());
-            }
-            say("id", event.recurrence_id.as_ref().map(show).unwrap_or_default());
-            say("future", if event.this_and_future { "yes".to_owned() } else { String::new() });
-            if !event.description.is_empty() {
-                say("text", format!("{:?}", event.description));
-            }
-            say("at", event.location.clone());
-            say("url", event.url.clone().unwrap_or_default());
-            say("categories", event.categories.join("|"));
-            say("raw", event.categories_raw.join("|"));
-            if let Some(Organizer { name, email }) = &event.organizer {
-                say("by", format!("{name:?} <{email}>"));
-            }
-            say("image", event.image.clone().unwrap_or_default());
-            if let Some(JoinLink { service, url }) = &event.join {
-                say("join", format!("{service}:{url}"));
-            }
-            if !event.recurrence.is_empty() {
-                let Recurrence { rules, rdates, exdates, .. } = &event.recurrence;
-                say("rules", rules.join("|"));
-                let period = |(a, b): &(When, Option<When>)| {
-                    format!("{}/{}", show(a), b.as_ref().map(show).unwrap_or_default())
-                };
-                say("rdates", rdates.iter().map(period).collect::<Vec<_>>().join("|"));
-                say("exdates", exdates.iter().map(show).collect::<Vec<_>>().join("|"));
-            }
-            out.push('\n');
-        }
-        for warning in &calendar.warnings {
-            let _ = writeln!(out, "! {warning}");
-        }
-        let Health { complete, unreadable, .. } = calendar.health;
-        if !complete || unreadable > 0 {
-            let _ = writeln!(out, "complete: {complete}, unreadable: {unreadable}");
-        }
-        out
-    }
-
-    /// A feed of ours with one quirk, after which the file is named.
-    macro_rules! fixture {
-        ($name:literal) => {
-            sketch(&read_ny(include_bytes!(concat!("../../tests/feeds/", $name, ".ics"))))
-        };
-    }
-
-    #[test]
-    fn all_day_in_disguise() {
-        assert_snapshot!(fixture!("all-day-in-disguise"), @r#"
-        1@example.edu 2026-12-02 to 2026-12-03 ""
-        2@example.edu 2026-12-02 to 2026-12-05 ""
-        3@example.edu 2026-12-02 to 2026-12-03 ""
-        4@example.edu 2026-12-02 to 2026-12-03 ""
-        5@example.edu 2026-12-02 to 2026-12-03 ""
-        6@example.edu 2026-12-02 to 2026-12-03 ""
-        7@example.edu 2026-12-02 to 2026-12-05 ""
-        8@example.edu 2026-12-02 to 2026-12-04 ""
-        "#);
-    }
-
-    #[test]
-    fn alt_description() {
-        assert_snapshot!(fixture!("alt-description"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "" text="Hello\nthere""#);
-    }
-
-    #[test]
-    fn bad_dates() {
-        assert_snapshot!(fixture!("bad-dates"), @r#"
-        4@example.edu 2026-12-02T12:00:00[America/New_York] "Good"
-        ! line 6: event 1@example.edu: DTSTART 20261399 is not a date; left out
-        ! line 9: event 2@example.edu: has no DTSTART; left out
-        ! line 14: event No name: DTSTART nonsense is not a date; left out
-        ! line 19: event 3@example.edu: DTSTART 20261202T250000Z is not a date; left out
-        complete: true, unreadable: 1
-        "#);
-    }
-
-    #[test]
-    fn bad_lines() {
-        assert_snapshot!(fixture!("bad-lines"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk" by="" <a@example.edu>
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "Other"
-        ! line 8: event 1@example.edu: a line without a colon; ignored
-        ! line 9: event 1@example.edu: a line that does not begin with a property's name; ignored
-        ! line 10: event 1@example.edu: the parameters of ORGANIZER cannot be read; ignored
-        ! line 11: event 1@example.edu: the parameters of X-FOO cannot be read; ignored
-        "#);
-    }
-
-    #[test]
-    fn bare_cr() {
-        assert_snapshot!(fixture!("bare-cr"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn bare_lf() {
-        assert_snapshot!(fixture!("bare-lf"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn bom() {
-        assert_snapshot!(fixture!("bom"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn categories() {
-        assert_snapshot!(fixture!("categories"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "" categories=Art, Music|Labs|R&D raw=Labs,Art, Music,,Labs|R&D"#);
-    }
-
-    #[test]
-    fn custom_timezone() {
-        assert_snapshot!(fixture!("custom-timezone"), @r#"
-        1@example.edu 2026-12-02T12:00:00[+01:00] ""
-        2@example.edu 2026-07-02T12:00:00[+02:00] ""
-        3@example.edu 2026-12-02T12:00:00[<+0100>-1:00:00<+0200>-2:00:00,M3.5.0/02:00:00,M10.5.0/03:00:00] "" rules=FREQ=WEEKLY
-        "#);
-    }
-
-    #[test]
-    fn doubled_cr() {
-        assert_snapshot!(fixture!("doubled-cr"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn duplicate_uid() {
-        assert_snapshot!(fixture!("duplicate-uid"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "New"
-        ! line 10: this event stands in the feed 3 times; the newest counts
-        "#);
-    }
-
-    #[test]
-    fn ends() {
-        assert_snapshot!(fixture!("ends"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        2@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        3@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-03T14:00:00[America/New_York] ""
-        4@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-09T12:00:00[America/New_York] ""
-        5@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        6@example.edu 2026-10-31T12:00:00[America/New_York] to 2026-11-01T12:00:00[America/New_York] ""
-        7@example.edu 2026-10-31T12:00:00[America/New_York] to 2026-11-01T11:00:00[America/New_York] ""
-        8@example.edu 2026-12-02T23:59:59[UTC] ""
-        9@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T18:00:00[Europe/London] ""
-        10@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] ""
-        11@example.edu 2026-12-02T12:00:00 to 2026-12-02T13:00:00 ""
-        12@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-03T00:00:00[America/New_York] ""
-        13@example.edu 2026-12-02 to 2026-12-03 ""
-        ! line 11: event 2@example.edu: ends before it starts; its end is ignored
-        ! line 26: event 5@example.edu: ends before it starts; its end is ignored
-        ! line 41: event 8@example.edu: DURATION cannot be read; ignored
-        ! line 61: event 12@example.edu: starts with a time but ends with a date
-        ! line 66: event 13@example.edu: starts with a date but ends with a time; read as dates
-        "#);
-    }
-
-    #[test]
-    fn escapes() {
-        assert_snapshot!(fixture!("escapes"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "back\\slash, C:\\dir; a\\b" text="One\nTwo\n\nraw;semi" at=Hall, Main St, 1"#);
-    }
-
-    #[test]
-    fn fold_inside_utf8() {
-        assert_snapshot!(fixture!("fold-inside-utf8"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Café au lait""#);
-    }
-
-    #[test]
-    fn fold_keeps_blank() {
-        assert_snapshot!(fixture!("fold-keeps-blank"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "one two three""#);
-    }
-
-    #[test]
-    fn html_description() {
-        assert_snapshot!(fixture!("html-description"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" text="First & bold\n- one\n- two <https://example.edu/a>\n\nx""#);
-    }
-
-    #[test]
-    fn invisible() {
-        assert_snapshot!(fixture!("invisible"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] "ABC 👩\u{200d}🔬 ❤\u{fe0f} x""#);
-    }
-
-    #[test]
-    fn join_links() {
-        assert_snapshot!(fixture!("join-links"), @r#"
-        0@example.edu 2026-12-02T12:00:00[America/New_York] "" text="Zoom: https://example.zoom.us/j/91234567890Passcode: 424242" join=Zoom:https://example.zoom.us/j/91234567890
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "" at=https://example.zoom.us/j/91234567890?pwd=AbC.1 join=Zoom:https://example.zoom.us/j/91234567890?pwd=AbC.1
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "" text="Join <https://teams.microsoft.com/l/meetup-join/19%3ameeting_X%40thread.v2/0?context=%7b%7d>" join=Teams:https://teams.microsoft.com/l/meetup-join/19%3ameeting_X%40thread.v2/0?context=%7b%7d
-        3@example.edu 2026-12-02T12:00:00[America/New_York] "" text="meet.google.com: https://meet.google.com/abc-defg-hijJoin now" join=Google Meet:https://meet.google.com/abc-defg-hij
-        4@example.edu 2026-12-02T12:00:00[America/New_York] "" join=Google Meet:https://meet.google.com/abc-defg-hij
-        5@example.edu 2026-12-02T12:00:00[America/New_York] "" text="https://example.zoom.us/j/91234567890" join=Online meeting:https://video.example.edu/room
-        6@example.edu 2026-12-02T12:00:00[America/New_York] "" text="(https://bbb.example.edu/b/abc-def-ghi)." join=BigBlueButton:https://bbb.example.edu/b/abc-def-ghi
-        7@example.edu 2026-12-02T12:00:00[America/New_York] "" text="https://example.webex.com/meet/jdoe." join=Webex:https://example.webex.com/meet/jdoe
-        8@example.edu 2026-12-02T12:00:00[America/New_York] "" text="https://example.zoom.us/about and https://example.edu/"
-        "#);
-    }
-
-    #[test]
-    fn latin1_byte() {
-        assert_snapshot!(fixture!("latin1-byte"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Café"
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "Naïve"
-        ! line 8: event 1@example.edu: not UTF-8; read as windows-1252
-        "#);
-    }
-
-    #[test]
-    fn long_head() {
-        assert_snapshot!(fixture!("long-head"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk"
-        ! line 8: event 1@example.edu: the parameters of SUMMARY cannot be read; ignored
-        "#);
-    }
-
-    #[test]
-    fn lower_case() {
-        assert_snapshot!(fixture!("lower-case"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn many_param_values() {
-        assert_snapshot!(fixture!("many-param-values"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk"
-        ! line 8: event 1@example.edu: the parameters of SUMMARY cannot be read; ignored
-        "#);
-    }
-
-    #[test]
-    fn method_cancel() {
-        assert_snapshot!(fixture!("method-cancel"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk" status=cancelled"#);
-    }
-
-    #[test]
-    fn missing_end() {
-        assert_snapshot!(fixture!("missing-end"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "One"
-        3@example.edu 2026-12-02T12:00:00[America/New_York] "Three"
-        ! line 9: VEVENT has no END before line 12, where another component begins; it was left out
-        complete: false, unreadable: 0
-        "#);
-    }
-
-    #[test]
-    fn nested_alarm() {
-        assert_snapshot!(fixture!("nested-alarm"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk""#);
-    }
-
-    #[test]
-    fn no_uid() {
-        assert_snapshot!(fixture!("no-uid"), @r#"
-        beadle-40dbfd8fa0a78f49 2026-12-02T12:00:00[America/New_York] "Talk"
-        ! line 4: event Talk: has no UID; called beadle-40dbfd8fa0a78f49
-        "#);
-    }
-
-    #[test]
-    fn organizers() {
-        assert_snapshot!(fixture!("organizers"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "" by="Doe, Jane" <jane@example.edu>
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "" by="Café: Club" <club@example.edu>
-        3@example.edu 2026-12-02T12:00:00[America/New_York] "" by="100% Sure" <sure@example.edu>
-        4@example.edu 2026-12-02T12:00:00[America/New_York] "" by="Q\" ^ A" <>
-        5@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        "#);
-    }
-
-    #[test]
-    fn recurrence() {
-        assert_snapshot!(fixture!("recurrence"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "" rules=FREQ=WEEKLY;COUNT=4 rdates=2026-12-04T17:00:00[UTC]/2026-12-04T17:30:00[UTC] exdates=2026-12-09T12:00:00[America/New_York]|2026-12-16T12:00:00[America/New_York]
-        1@example.edu 2026-12-23T14:00:00[America/New_York] "Moved" id=2026-12-23T12:00:00[America/New_York] future=yes
-        "#);
-    }
-
-    #[test]
-    fn series_without_recurrence_id() {
-        assert_snapshot!(fixture!("series-without-recurrence-id"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" id=2026-12-02T12:00:00[America/New_York]
-        1@example.edu 2026-12-09T12:00:00[America/New_York] "Talk" id=2026-12-09T12:00:00[America/New_York]
-        "#);
-    }
-
-    #[test]
-    fn status_titles() {
-        assert_snapshot!(fixture!("status-titles"), @r#"
-        0@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=cancelled
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=cancelled
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=cancelled
-        3@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=postponed
-        4@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=postponed
-        5@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=cancelled
-        6@example.edu 2026-12-02T12:00:00[America/New_York] "Cancelled flights: a history"
-        7@example.edu 2026-12-02T12:00:00[America/New_York] "Talk"
-        8@example.edu 2026-12-02T12:00:00[America/New_York] "Talk" status=cancelled
-        "#);
-    }
-
-    #[test]
-    fn truncated() {
-        assert_snapshot!(fixture!("truncated"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "One"
-        ! line 9: the feed ends inside this VEVENT
-        complete: false, unreadable: 0
-        "#);
-    }
-
-    #[test]
-    fn two_calendars() {
-        assert_snapshot!(fixture!("two-calendars"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Talk"
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "Second"
-        "#);
-    }
-
-    #[test]
-    fn urls_and_images() {
-        assert_snapshot!(fixture!("urls-and-images"), @r#"
-        1@example.edu 2026-12-02T12:00:00[America/New_York] "" url=https://example.edu/a%20b image=https://example.edu/poster%20one.png
-        2@example.edu 2026-12-02T12:00:00[America/New_York] "" image=https://example.edu/i
-        3@example.edu 2026-12-02T12:00:00[America/New_York] "" image=https://example.edu/p.JPG?x=1
-        4@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        ! line 13: event 2@example.edu: URL javascript:alert(1) is no http(s) address; ignored
-        "#);
-    }
-
-    #[test]
-    fn utf16() {
-        assert_snapshot!(fixture!("utf16"), @r#"1@example.edu 2026-12-02T12:00:00[America/New_York] to 2026-12-02T13:00:00[America/New_York] "Café""#);
-    }
-
-    #[test]
-    fn wr_timezone() {
-        assert_snapshot!(fixture!("wr-timezone"), @r#"
-        1@example.edu 2026-12-02T12:00:00 ""
-        2@example.edu 2026-12-02T12:00:00[Europe/Berlin] ""
-        ! line 6: REFRESH-INTERVAL is not a duration; ignored
-        ! line 14: event 2@example.edu: time zone Nowhere/Land is not known; taken to be Europe/Berlin
-        "#);
-    }
-
-    #[test]
-    fn zones() {
-        assert_snapshot!(fixture!("zones"), @r#"
-        0@example.edu 2026-12-02T12:00:00[UTC] ""
-        1@example.edu 2026-12-02T12:00:00 ""
-        2@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        3@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        4@example.edu 2026-12-02T12:00:00[America/New_York] ""
-        5@example.edu 2026-12-02T12:00:00[Europe/Berlin] ""
-        6@example.edu 2026-12-02T12:00:00[+05:00] ""
-        7@example.edu 2026-12-02T12:00:00[UTC] ""
-        8@example.edu 2026-12-02T12:00:00[UTC] ""
-        9@example.edu 2026-12-02T12:00:00 ""
-        10@example.edu 2026-12-02T12:00:00[+01:00] ""
-        ! line 42: event 9@example.edu: time zone Nowhere/Land is not known; taken to be the feed's zone
-        "#);
-    }
-
-    #[test]
-    fn events_that_cannot_be_read_are_not_absent() {
-        let zones = Zones::default();
-        let options = ReadOptions {
-            zones: &zones,
-            feed_zone: None,
-            audience_zone: &TimeZone::UTC,
-            charset: None,
-        };
-        for (body, expected) in [
-            (&include_bytes!("../../tests/feeds/bad-dates.ics")[..], vec!["1", "2", "3"]),
-            (include_bytes!("../../tests/feeds/missing-end.ics"), vec!["2"]),
-            (include_bytes!("../../tests/feeds/truncated.ics"), vec!["2"]),
-        ] {
-            let read = read(body, &options, &|_| false);
-            let uids: Vec<_> =
-                read.present_uids.iter().map(|u| u.0.trim_end_matches("@example.edu")).collect();
-            assert_eq!(uids, expected);
-        }
-    }
-
-    #[test]
-    fn a_declared_charset_is_used_for_what_is_not_utf8() {
-        let zones = Zones::default();
-        let options = ReadOptions {
-            zones: &zones,
-            feed_zone: None,
-            audience_zone: &TimeZone::UTC,
-            charset: Some("iso-8859-5"),
-        };
-        let body = b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART:20261202\nSUMMARY:\xbc\nEND:VEVENT\nEND:VCALENDAR";
-        assert_eq!(read_all(body, &options).events[0].summary, "М");
-    }
-
-    #[test]
-    fn known_events_are_not_parsed_again() {
-        let zones = Zones::default();
-        let options = ReadOptions {
-            zones: &zones,
-            feed_zone: None,
-            audience_zone: &TimeZone::UTC,
-            charset: None,
-        };
-        let feed = |head: &str, stamp: &str, title: &str| {
-            format!(
-                "BEGIN:VCALENDAR\r\n{head}BEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:{stamp}\r\n\
-                 DTSTART;TZID=Mars:20261202T120000\r\nSUMMARY:{title}\r\nEND:VEVENT\r\n\
-                 BEGIN:VEVENT\r\nUID:2\r\nDTSTART:20261203\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
-            )
-        };
-        let first = read(feed("", "20261101T000000Z", "Talk").as_bytes(), &options, &|_| false);
-        let known = |fingerprint| first.fingerprints.contains(&fingerprint);
-        assert_eq!((first.calendar.events.len(), first.fingerprints.len()), (2, 2));
-        for (head, stamp, title, unchanged) in [
-            ("", "20261101T000000Z", "Talk", 2),
-            ("", "20261102T101112", "Talk", 2),
-            ("X-WR-CALNAME:Another name\r\n", "20261102T101112Z", "Talk", 2),
-            ("", "20261101T000000Z", "Lecture", 1),
-            ("X-WR-TIMEZONE:Europe/Berlin\r\n", "20261101T000000Z", "Talk", 0),
-        ] {
-            let body = feed(head, stamp, title);
-            let second = read(body.as_bytes(), &options, &known);
-            assert_eq!(second.unchanged.len(), unchanged, "{body}");
-            assert_eq!(second.calendar.events.len(), 2 - unchanged);
-            assert!(second.calendar.newest_stamp.is_some());
-        }
-    }
-
-    #[test]
-    fn what_comes_after_the_events_counts_for_them() {
-        let zones = Zones::default();
-        let options = ReadOptions {
-            zones: &zones,
-            feed_zone: None,
-            audience_zone: &TimeZone::UTC,
-            charset: None,
-        };
-        let event = "BEGIN:VEVENT\nUID:1\nDTSTART;TZID=Own:20261202T120000\nEND:VEVENT\n";
-        let zone = "BEGIN:VTIMEZONE\nTZID:Own\nBEGIN:STANDARD\nDTSTART:19700101T000000\n\
-                    TZOFFSETFROM:+0300\nTZOFFSETTO:+0300\nEND:STANDARD\nEND:VTIMEZONE\n";
-        let before = format!("BEGIN:VCALENDAR\n{zone}{event}END:VCALENDAR\n");
-        let after = format!("BEGIN:VCALENDAR\n{event}{zone}METHOD:CANCEL\nEND:VCALENDAR\n");
-        let start = |event: &Event| match &event.start {
-            When::Zoned { zone, .. } => zone.clone(),
-            other => format!("{other:?}"),
-        };
-        let (first, second) =
-            (read_all(before.as_bytes(), &options), read_all(after.as_bytes(), &options));
-        assert_eq!(
-            (start(&first.events[0]), first.events[0].status),
-            ("+03:00".into(), Status::Confirmed)
-        );
-        assert_eq!(
-            (start(&second.events[0]), second.events[0].status),
-            ("+03:00".into(), Status::Cancelled)
-        );
-        assert_eq!((first.warnings, second.warnings), (Vec::new(), Vec::new()));
-
-        // A preamble that no longer holds is noticed.
-        let pass = |body: &str, preamble: Option<Preamble>| {
-            let mut events = Vec::new();
-            let mut reader = Reader::new(&options, preamble, |_| false);
-            let mut sink = |event, _| events.push(event);
-            reader.push(body.as_bytes(), &mut sink);
-            let again = reader.finish(&mut sink).again;
-            (start(&events[0]), again)
-        };
-        let (_, late) = pass(&after, None);
-        let (zone, again) = pass(&after, late.clone());
-        assert_eq!((zone.as_str(), again.is_none()), ("+03:00", true));
-        assert!(pass(&before, late).1.is_some());
-        assert!(pass(&before, None).1.is_none());
-    }
-
-    #[test]
-    fn the_newest_stamp_counts_and_floating_ones_are_in_the_feeds_zone() {
-        let stamped = |stamps: &[&str]| {
-            let events: String = stamps
-                .iter()
-                .map(|s| format!("BEGIN:VEVENT\nDTSTAMP{s}\nDTSTART:20261202\nEND:VEVENT\n"))
-                .collect();
-            read_ny(format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR")).newest_stamp
-        };
-        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
-        assert_eq!(
-            stamped(&[":20261101T000000Z", ":20261102T000000Z"]),
-            at("2026-11-02T00:00:00Z")
-        );
-        assert_eq!(stamped(&[":20261102T000000", ":20261102T010000Z"]), at("2026-11-02T05:00:00Z"));
-        assert_eq!(stamped(&[":soon"]), None);
-    }
-
-    #[test]
-    fn dates_in_all_their_forms() {
-        let read =
-            |text| DateValue::parse(text).map(|d| (d.local.to_string(), d.is_date, d.offset));
-        let plus = |hours| Some(Offset::from_hours(hours).unwrap());
-        for (text, expected) in [
-            ("20261202", Some(("2026-12-02T00:00:00", true, None))),
-            ("2026-12-02", Some(("2026-12-02T00:00:00", true, None))),
-            ("20261202T120000", Some(("2026-12-02T12:00:00", false, None))),
-            ("20261202t1200z", Some(("2026-12-02T12:00:00", false, plus(0)))),
-            ("2026-12-02T12:00:00.000+01:00", Some(("2026-12-02T12:00:00", false, plus(1)))),
-            ("20261202T120000-0500", Some(("2026-12-02T12:00:00", false, plus(-5)))),
-            ("20261231T235960Z", Some(("2026-12-31T23:59:59", false, plus(0)))),
-            ("20261231T240000", Some(("2027-01-01T00:00:00", false, None))),
-            ("20261202T", None),
-            ("20261202T12", None),
-            ("20261302", None),
-            ("20261202T126000", None),
-            ("2026120", None),
-            ("2026é02", None),
-            ("", None),
-        ] {
-            let expected = expected.map(|(local, date, offset)| (local.to_owned(), date, offset));
-            assert_eq!(read(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_in_all_their_forms() {
-        for (text, expected) in [
-            ("PT1H", Some((0, 3600))),
-            ("P1W", Some((7, 0))),
-            ("P1DT2H3M4S", Some((1, 7384))),
-            ("-P15M", None),
-            ("-PT15M", Some((0, -900))),
-            ("+P2D", Some((2, 0))),
-            ("P", None),
-            ("PT9999999999999H", None),
-            ("1H", None),
-            ("", None),
-        ] {
-            let read = DurationValue::parse(text).map(|d| (d.days, d.seconds));
-            assert_eq!(read, expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_duration_lasts_as_long_as_it_says_when_clocks_go_back() {
-        for (start, minutes) in [("010000", 30), ("010000", 90), ("014500", 30), ("003000", 200)] {
-            let calendar = read_ny(format!(
-                "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART;TZID=America/New_York:20271107T{start}\n\
-                 DURATION:PT{minutes}M\nEND:VEVENT\nEND:VCALENDAR"
-            ));
-            let [event] = &calendar.events[..] else { panic!("{calendar:?}") };
-            let zones = Zones::default();
-            let at = |when: &When| when.instant(&zones, &TimeZone::UTC);
-            let lasts = at(&event.end) - at(&event.start);
-            assert_eq!(lasts, SignedDuration::from_mins(minutes), "{start}");
-        }
-    }
-
-    #[test]
-    fn warnings_are_bounded() {
-        let bad = "no colon\n".repeat(100);
-        let events: String = (0..200)
-            .map(|i| format!("BEGIN:VEVENT\nUID:{i}\nDTSTART:20261202\n{bad}END:VEVENT\n"))
-            .collect();
-        let calendar = read_ny(format!("BEGIN:VCALENDAR\n{events}END:VCALENDAR"));
-        assert_eq!(calendar.events.len(), 200);
-        assert_eq!(calendar.warnings.len(), FEED_WARNINGS);
-        let first = calendar.warnings.iter().filter(|w| w.event.as_deref() == Some("0"));
-        assert_eq!(first.count(), EVENT_WARNINGS);
-    }
-
-    #[test]
-    fn a_hundred_thousand_nested_components_are_counted_off() {
-        let depth = 100_000;
-        let body = format!(
-            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART:20261202\n{}{}END:VEVENT\nEND:VCALENDAR",
-            "BEGIN:X-A\n".repeat(depth),
-            "END:X-A\n".repeat(depth)
-        );
-        let calendar = read_ny(&body);
-        assert_eq!((calendar.events.len(), calendar.health.complete), (1, true));
-    }
-
-    #[test]
-    fn real_exports_deserve_no_warning() {
-        let Some(folder) = shared("feeds") else { return };
-        let mut count = 0;
-        let files = [folder.clone(), folder.join("tec-6.16.3")];
-        for entry in files.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|extension| extension != "ics") {
-                continue;
-            }
-            let body = std::fs::read(&path).unwrap();
-            let calendar = read_ny(&body);
-            assert_eq!(calendar.warnings, [], "{}", path.display());
-            assert!(calendar.health.complete, "{}", path.display());
-            let begun = body.windows(12).filter(|w| w == b"BEGIN:VEVENT").count();
-            assert_eq!(calendar.events.len(), begun, "{}", path.display());
-            count += 1;
-        }
-        assert_eq!(count, 55);
-    }
-
-    /// Lines that are nearly right, so that chance reaches more than the first check.
-    fn line() -> impl Strategy<Value = String> {
-        let name = prop::sample::select(vec![
-            "BEGIN:VCALENDAR",
-            "END:VCALENDAR",
-            "BEGIN:VEVENT",
-            "END:VEVENT",
-            "BEGIN:VALARM",
-            "END:VALARM",
-            "BEGIN:VTIMEZONE",
-            "END:VTIMEZONE",
-            "TZID:",
-            "BEGIN:DAYLIGHT",
-            "END:DAYLIGHT",
-            "TZOFFSETFROM:",
-            "TZOFFSETTO:",
-            "UID:",
-            "DTSTART:",
-            "DTEND:",
-            "DTSTART;TZID=X:",
-            "DTSTART;VALUE=DATE:",
-            "DURATION:",
-            "RRULE:",
-            "EXRULE:",
-            "RDATE:",
-            "RDATE;VALUE=PERIOD:",
-            "EXDATE:",
-            "RECURRENCE-ID:",
-            "RECURRENCE-ID;RANGE=THISANDFUTURE:",
-            "SUMMARY:",
-            "DESCRIPTION:",
-            "LOCATION:",
-            "URL:",
-            "CATEGORIES:",
-            "ORGANIZER;CN=",
-            " ",
-            "X-WR-TIMEZONE:",
-            "REFRESH-INTERVAL:",
-            "SEQUENCE:",
-            "DTSTAMP:",
-            "CONFERENCE:",
-        ]);
-        let value = prop_oneof![
-            Just(String::new()),
-            prop::sample::select(vec![
-                "20261202T120000",
-                "20261202",
-                "20261202T120000Z",
-                "99991231T235959",
-                "00010101",
-                "20261202T120000Z/PT1H",
-                "PT1H",
-                "-P1D",
-                "P999999999W",
-                "+1400",
-                "-0500",
-                "FREQ=DAILY",
-                "FREQ=WEEKLY;COUNT=3",
-                "FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10",
-                "FREQ=MONTHLY;BYMONTHDAY=31",
-                "FREQ=MINUTELY;UNTIL=20261203",
-                "https://example.zoom.us/j/91234567890Passcode: 1",
-                "CANCELLED: é",
-                "<p>é</p><br>",
-                "Europe/Berlin",
-                "\\,\\n\\",
-                "\"",
-                "%41%FF",
-                "1",
-                "X",
-            ])
-            .prop_map(str::to_owned),
-            "\\PC{0,20}",
-            "FREQ=(MINUTELY|HOURLY|DAILY|WEEKLY|MONTHLY|YEARLY);INTERVAL=[0-9]{1,5};(BYDAY=-?[0-9]?(MO|SU)|BYHOUR=[0-9]{1,2}|BYMONTH=[0-9]{1,2}|BYSETPOS=-?[0-9]|BYWEEKNO=-?[0-9]{1,2}|BYYEARDAY=-?[0-9]{1,3}|COUNT=[0-9]{1,3})",
-        ];
-        (name, value).prop_map(|(name, value)| format!("{name}{value}"))
-    }
-
-    fn read_and_expand(body: &[u8]) {
-        let calendar = read_ny(body);
-        let zones = Zones::default();
-        for (from, to) in [
-            ("2026-11-01T00:00:00Z", "2027-01-01T00:00:00Z"),
-            ("-009999-01-02T01:59:59Z", "-009998-01-02T00:00:00Z"),
-            ("9999-11-01T00:00:00Z", "9999-12-30T22:00:00Z"),
-        ] {
-            let window = Window { from: from.parse().unwrap(), to: to.parse().unwrap() };
-            let found = recur::expand(&calendar.events, window, &zones, &TimeZone::UTC);
-            for occurrence in &found.occurrences {
-                assert!(occurrence.start <= occurrence.end);
-                assert!(window.overlaps(occurrence.start, occurrence.end));
-            }
-        }
-        for event in &calendar.events {
-            let (first, last) = recur::bounds(event, &zones, &TimeZone::UTC);
-            assert!(first <= last);
-            assert!(!event.uid.0.is_empty());
-            let _ = text::redact_passcodes(&event.description);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            read_and_expand(&body);
-        }
-
-        #[test]
-        fn no_lines_make_it_panic(
-            lines in prop::collection::vec(line(), 0..20),
-            event in prop::collection::vec(line(), 0..12),
-        ) {
-            let event = event.join("\r\n");
-            let body = format!(
-                "BEGIN:VCALENDAR\r\n{}\r\nBEGIN:VEVENT\r\nDTSTART:20261130T120000\r\n{event}\r\n\
-                 END:VEVENT\r\nEND:VCALENDAR",
-                lines.join("\r\n")
-            );
-            read_and_expand(body.as_bytes());
-        }
-
-        /// Ours and `ical` read the same parameters.
-        #[test]
-        fn plain_parameters_are_read_as_any(
-            params in prop::collection::vec(
-                ("[A-Za-z-]{1,4}", prop_oneof![
-                    "[ -~é]{0,6}",
-                    "\"[ -~é]{0,6}\"",
-                    Just("Europe/Berlin".to_owned()),
-                    Just("\"Doe, Jane: a;b\"".to_owned()),
-                ]),
-                0..4,
-            ),
-        ) {
-            let text: String = params.iter().map(|(name, value)| format!(";{name}={value}")).collect();
-            if let Some(plain) = plain_params(&text) {
-                let plain: Vec<(String, Vec<String>)> = plain
-                    .map(|(name, value)| (name.to_ascii_uppercase(), vec![value.to_owned()]))
-                    .collect();
-                let head = format!("X{text}");
-                prop_assert_eq!(super::params(&head), Some(plain));
-            }
-        }
-
-        #[test]
-        fn pieces_do_not_matter(
-            lines in prop::collection::vec(line(), 0..30),
-            cuts in prop::collection::vec(1..60_usize, 1..20),
-            wide in any::<bool>(),
-        ) {
-            let text = format!(
-                "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART:20261130\nEND:VEVENT\n{}\n\
-                 END:VCALENDAR\n",
-                lines.join("\n")
-            );
-            let body = match wide {
-                true => "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect(),
-                false => text.into_bytes(),
-            };
-            let zones = Zones::default();
-            let options = ReadOptions {
-                zones: &zones,
-                feed_zone: None,
-                audience_zone: &TimeZone::UTC,
-                charset: None,
-            };
-            let mut events = Vec::new();
-            let mut sink = |event, fingerprint| events.push((event, fingerprint));
-            let mut reader = Reader::new(&options, None, |_| false);
-            reader.push(&body, &mut sink);
-            let whole = reader.finish(&mut sink);
-            let mut pieces = Vec::new();
-            let mut sink = |event, fingerprint| pieces.push((event, fingerprint));
-            let mut reader = Reader::new(&options, None, |_| false);
-            let mut rest = &body[..];
-            for cut in cuts.iter().cycle() {
-                let (piece, after) = rest.split_at((*cut).min(rest.len()));
-                reader.push(piece, &mut sink);
-                rest = after;
-                if rest.is_empty() {
-                    break;
-                }
-            }
-            let cut = reader.finish(&mut sink);
-            prop_assert_eq!(&events, &pieces);
-            prop_assert_eq!(whole.calendar.warnings, cut.calendar.warnings);
-            prop_assert_eq!(whole.calendar.health, cut.calendar.health);
-            prop_assert_eq!(whole.calendar.newest_stamp, cut.calendar.newest_stamp);
-            prop_assert_eq!(whole.amendments, cut.amendments);
-            prop_assert_eq!(whole.present_uids, cut.present_uids);
-        }
-
-        /// What says the same, in another form, reads the same.
-        #[test]
-        fn form_does_not_matter(
-            order in Just((0..10_usize).collect::<Vec<_>>()).prop_shuffle(),
-            fold in 1..40_usize,
-            stamp in 0..60_u32,
-            bare in any::<bool>(),
-        ) {
-            let lines = [
-                "UID:1@example.edu".to_owned(),
-                "DTSTART;TZID=America/New_York:20261202T120000".to_owned(),
-                "DTEND;TZID=America/New_York:20261202T130000".to_owned(),
-                "SUMMARY:Café\\, 👩\u{200d}🔬 and  blanks".to_owned(),
-                "DESCRIPTION:One\\ntwo https://example.zoom.us/j/91234567890Passcode: 1".to_owned(),
-                "CATEGORIES:B,A".to_owned(),
-                "CATEGORIES:C".to_owned(),
-                "ORGANIZER;CN=\"Doe: Jane\":mailto:jane@example.edu".to_owned(),
-                "RRULE:FREQ=WEEKLY;COUNT=3".to_owned(),
-                format!("DTSTAMP:20261101T0000{stamp:02}Z"),
-            ];
-            let plain = format!(
-                "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n{}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
-                lines.join("\r\n")
-            );
-            let shuffled: Vec<&str> = order.iter().map(|i| lines[*i].as_str()).collect();
-            let text = format!(
-                "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\n{}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n",
-                shuffled.join("\r\n")
-            );
-            let mut folded = Vec::new();
-            for line in text.split_terminator("\r\n") {
-                for (index, part) in line.as_bytes().chunks(fold).enumerate() {
-                    folded.extend_from_slice(if index > 0 { b"\r\n " } else { b"" });
-                    folded.extend_from_slice(part);
-                }
-                folded.extend_from_slice(b"\r\n");
-            }
-            if bare {
-                folded.retain(|byte| *byte != b'\r');
-            }
-            let (plain, other) = (read_ny(&plain), read_ny(&folded));
-            prop_assert_eq!(&other.warnings, &[]);
-            prop_assert!(other.health.complete);
-            prop_assert_eq!(plain.events, other.events);
-        }
-    }
-}
+mod tests;

@@ -136,7 +136,7 @@ fn collect(value: &Value, found: &mut Vec<Verdict>, depth: usize) {
 }
 
 fn words(html: &str) -> String {
-    text::single_line(&text::clean(text::html_to_text(html)))
+    text::single_line(text::clean(text::html_to_text(html)))
 }
 
 #[cfg(test)]

@@ -5,17 +5,19 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use html2text::render::{TaggedLine, TextDecorator};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 use url::Url;
 
 use super::{JoinLink, Status};
 
 /// Undoes the escapes of a TEXT value (RFC 5545, 3.3.11). Unknown ones are kept as they are: some
 /// publishers do not escape the backslash, and `\d` is then a backslash and a `d`.
-pub fn unescape(value: &str) -> String {
+pub fn unescape(value: &str) -> Cow<'_, str> {
+    let Some(mut next) = memchr(b'\\', value.as_bytes()) else { return value.into() };
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
-    while let Some(at) = memchr(b'\\', rest.as_bytes()) {
+    loop {
+        let at = next;
         out.push_str(&rest[..at]);
         let (text, taken) = match rest.as_bytes().get(at + 1) {
             Some(b'n' | b'N') => ("\n", 2),
@@ -26,9 +28,13 @@ pub fn unescape(value: &str) -> String {
         };
         out.push_str(text);
         rest = &rest[at + taken..];
+        match memchr(b'\\', rest.as_bytes()) {
+            Some(at) => next = at,
+            None => break,
+        }
     }
     out.push_str(rest);
-    out
+    out.into()
 }
 
 /// Splits a value at the commas that are not escaped; the parts are still escaped.
@@ -52,10 +58,10 @@ pub fn split_list(value: &str) -> Vec<&str> {
 /// Removes what cannot be seen and can deceive: control characters (but line feeds), bidi controls
 /// and zero-width characters. Joiners stay where they make an emoji, or a letter of a script that
 /// needs them.
-pub fn clean<'a>(text: impl Into<Cow<'a, str>>) -> String {
+pub fn clean<'a>(text: impl Into<Cow<'a, str>>) -> Cow<'a, str> {
     let text = text.into();
     if plain_prefix(text.as_bytes()) == text.len() {
-        return text.into_owned();
+        return text;
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = &*text;
@@ -68,7 +74,7 @@ pub fn clean<'a>(text: impl Into<Cow<'a, str>>) -> String {
             rest = &rest[plain..];
         }
         let mut chars = rest.chars();
-        let Some(c) = chars.next() else { return out };
+        let Some(c) = chars.next() else { return out.into() };
         rest = chars.as_str();
         let next = chars.next();
         let keep = match c {
@@ -146,7 +152,11 @@ fn needs_joiners(c: char) -> bool {
 }
 
 /// One line without blanks at its ends or twice in a row.
-pub fn single_line(text: &str) -> String {
+pub fn single_line<'a>(text: impl Into<Cow<'a, str>>) -> String {
+    let text = text.into();
+    if is_single_line(&text) {
+        return text.into_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for word in text.split_whitespace() {
         if !out.is_empty() {
@@ -157,8 +167,30 @@ pub fn single_line(text: &str) -> String {
     out
 }
 
+/// A TEXT value as a single line.
+pub fn label(value: &str) -> String {
+    match is_single_line(value) && memchr(b'\\', value.as_bytes()).is_none() {
+        true => value.to_owned(),
+        false => single_line(clean(unescape(value))),
+    }
+}
+
+/// Whether it is ASCII that can be seen, with a blank only between two letters.
+fn is_single_line(text: &str) -> bool {
+    let mut last = b' ';
+    let fits = text.bytes().all(|byte| {
+        let fits = matches!(byte, b'!'..=b'~') || (byte == b' ' && last != b' ');
+        last = byte;
+        fits
+    });
+    fits && last != b' '
+}
+
 /// An address on several lines as one: `Hall\nMain St` → `Hall, Main St`.
 pub fn join_lines(text: &str) -> String {
+    if memchr(b'\n', text.as_bytes()).is_none() {
+        return single_line(text);
+    }
     let mut out = String::new();
     for line in text.lines().map(single_line).filter(|line| !line.is_empty()) {
         if !out.is_empty() {
@@ -191,6 +223,125 @@ pub fn paragraphs(text: &str) -> String {
     let blanks = out.len() - out.trim_start().len();
     out.drain(..blanks);
     out
+}
+
+// ---- all of that at once ----
+
+/// A TEXT value that needed no more than [`read`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    pub text: String,
+    /// [`paragraphs`] would leave the text as it is.
+    pub tidy: bool,
+}
+
+/// Reads a TEXT value as it stands in the feed, with its folds: what [`unescape`] and [`clean`]
+/// make of it, but for blanks at its end. None for a value that holds anything worth a closer look:
+/// nothing at all, signs that [`clean`] may take out, or what is not UTF-8.
+///
+/// Nearly all that feeds consist of goes this way, so it is one pass, by words of eight bytes.
+/// `room` saves it an allocation.
+pub fn read(raw: &[u8], room: &mut Vec<u8>) -> Option<Text> {
+    // A word is copied before it is known how much of it counts.
+    if room.len() < raw.len() + 8 {
+        room.resize(raw.len() + 8, 0);
+    }
+    let (mut at, mut to, mut tidy) = (0, 0, true);
+    loop {
+        while let Some((word, _)) = raw[at..].split_first_chunk::<8>() {
+            room[to..to + 8].copy_from_slice(word);
+            let plain = plain_bytes(u64::from_le_bytes(*word));
+            at += plain;
+            to += plain;
+            if plain < 8 {
+                break;
+            }
+        }
+        let rest = &raw[at..];
+        match *rest {
+            [] => break,
+            [b'\r' | b'\n', ..] => at += fold(rest)?,
+            [b'\\', ..] => {
+                // The fold may lie between the two signs of an escape.
+                let gap = 1 + fold(&rest[1..]).unwrap_or(0);
+                let (sign, taken) = match rest.get(gap) {
+                    Some(b'\r' | b'\n') => return None,
+                    Some(b'n' | b'N') => (b'\n', gap + 1),
+                    Some(sign @ (b',' | b';' | b'\\')) => (*sign, gap + 1),
+                    _ => (b'\\', 1),
+                };
+                if sign == b'\n' {
+                    tidy &= match room[..to] {
+                        [.., before, b'\n'] => before != b'\n',
+                        [.., b'!'..=b'~'] => true,
+                        _ => false,
+                    };
+                }
+                room[to] = sign;
+                (at, to) = (at + taken, to + 1);
+            }
+            [sign @ b' '..=b'~', ..] => {
+                room[to] = sign;
+                (at, to) = (at + 1, to + 1);
+            }
+            _ => {
+                let letter = letter(rest)?;
+                room[to..to + letter.len()].copy_from_slice(letter);
+                (at, to) = (at + letter.len(), to + letter.len());
+            }
+        }
+    }
+    let blanks = room[..to].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\n')).count();
+    let text = std::str::from_utf8(&room[..to - blanks]).ok().filter(|text| !text.is_empty())?;
+    tidy &= !text.starts_with(char::is_whitespace) && !text.ends_with(char::is_whitespace);
+    Some(Text { text: text.to_owned(), tidy })
+}
+
+/// How many bytes at the beginning of a word are ASCII that can be seen and no backslash.
+fn plain_bytes(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x80 * ONES;
+    // The high bit of the first byte that is so is right; a carry can reach those behind it only.
+    let below_blank = word.wrapping_sub(ONES * 0x20) & !word;
+    let backslash = word ^ (ONES * 0x5c);
+    let backslash = backslash.wrapping_sub(ONES) & !backslash;
+    let beyond_tilde = word.wrapping_add(ONES) | word;
+    ((below_blank | backslash | beyond_tilde) & HIGH).trailing_zeros() as usize / 8
+}
+
+/// How long the fold at the beginning is: line breaks and a blank.
+fn fold(raw: &[u8]) -> Option<usize> {
+    match raw {
+        [b'\r', b'\n', b' ', ..] => Some(3),
+        _ => match raw.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))? {
+            0 => None,
+            breaks => Some(breaks + 1),
+        },
+    }
+}
+
+/// The letter beyond ASCII at the beginning, where it is one that [`clean`] is sure to keep.
+fn letter(raw: &[u8]) -> Option<&[u8]> {
+    const fn next(byte: u8) -> bool {
+        matches!(byte, 0x80..=0xbf)
+    }
+    let length = match *raw {
+        // What is left out of U+0080 to U+07FF: C1 controls, U+00AD, U+034F, U+061C.
+        [0xc2, 0xa0..=0xac | 0xae..=0xbf, ..] => 2,
+        [0xcd, 0x80..=0x8e | 0x90..=0xbf, ..] => 2,
+        [0xd8, 0x80..=0x9b | 0x9d..=0xbf, ..] => 2,
+        [0xc3..=0xcc | 0xce..=0xd7 | 0xd9..=0xdf, b, ..] if next(b) => 2,
+        // Of U+2000 to U+4FFF: joiners, marks of direction, line separators, U+3164.
+        [0xe2, 0x80, 0x80..=0x8a | 0x90..=0xa7 | 0xaf..=0xbf, ..] => 3,
+        [0xe2, 0x81, 0x80..=0x9f | 0xb0..=0xbf, ..] => 3,
+        [0xe2, 0x82..=0xbf, c, ..] if next(c) => 3,
+        [0xe3, 0x80..=0x84 | 0x86..=0xbf, c, ..] if next(c) => 3,
+        // Most letters of Chinese and Korean, and the most common emoji.
+        [0xe4..=0xec, b, c, ..] if next(b) && next(c) => 3,
+        [0xf0, 0x90..=0xbf, c, d, ..] if next(c) && next(d) => 4,
+        _ => return None,
+    };
+    Some(&raw[..length])
 }
 
 // ---- HTML ----
@@ -254,7 +405,7 @@ fn tags(text: &str) -> impl Iterator<Item = (String, bool)> {
 
 /// Whether a DESCRIPTION, which should be plain text, holds HTML.
 pub fn looks_like_html(text: &str) -> bool {
-    text.contains('>')
+    memchr(b'>', text.as_bytes()).is_some()
         && tags(text).any(|(name, _)| {
             BLOCK_TAGS.contains(&name.as_str()) || INLINE_TAGS.contains(&name.as_str())
         })
@@ -433,6 +584,9 @@ pub fn status_prefix(title: &str) -> Option<(Status, &str)> {
     let opening = |c: char| c.is_whitespace() || "[(*{!<-–—~_#".contains(c);
     let bare = title.trim_start_matches(opening);
     let opened = !title[..title.len() - bare.len()].trim().is_empty();
+    if !bare.starts_with(['a', 'A', 'c', 'C', 'g', 'G', 'p', 'P', 'r', 'R']) {
+        return None;
+    }
     let (word, status) = STATUS_WORDS.iter().find(|(word, _)| {
         let mut head = bare.chars();
         word.chars().all(|w| head.next().is_some_and(|c| c.to_lowercase().eq([w])))
@@ -460,6 +614,9 @@ pub fn status_prefix(title: &str) -> Option<(Status, &str)> {
 /// The address, if it is an http(s) one; blanks and what else must not stand in one are encoded.
 pub fn http_url(text: &str) -> Option<String> {
     let text = text.trim();
+    if is_canonical_url(text) {
+        return Some(text.to_owned());
+    }
     let head = text.get(..8).unwrap_or(text).to_ascii_lowercase();
     if !(head.starts_with("http://") || head.starts_with("https://")) || text.len() > 8192 {
         return None;
@@ -467,6 +624,37 @@ pub fn http_url(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     url.host_str().filter(|host| !host.is_empty())?;
     Some(url.into())
+}
+
+/// Whether an http(s) address stands as [`Url`] would write it: such a one is not taken apart.
+/// Says no to some that do.
+fn is_canonical_url(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
+        return false;
+    };
+    let Some(slash) = memchr(b'/', rest.as_bytes()).filter(|_| text.len() <= 8192) else {
+        return false;
+    };
+    let (host, path) = rest.as_bytes().split_at(slash);
+    // No numbers of IPv4, and nothing that IDNA has a say in.
+    let mut labels = host.split(|byte| *byte == b'.');
+    let is_label = |label: &[u8]| {
+        matches!(label, [b'a'..=b'z', ..] | [b'0'..=b'9', .., b'a'..=b'z'])
+            && label.iter().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+            && !label.starts_with(b"xn--")
+            && label.last() != Some(&b'-')
+    };
+    let is_top = |label: &[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_lowercase);
+    if host.len() > 253 || !labels.next_back().is_some_and(is_top) || !labels.all(is_label) {
+        return false;
+    }
+    let mut last = 0;
+    path.iter().all(|&byte| {
+        // `/./` and `/../` are taken out, also as `%2e`.
+        let dots = last == b'/' && matches!(byte, b'.' | b'%');
+        last = byte;
+        PATH[byte as usize] && !dots
+    })
 }
 
 /// Decodes `%41`; `None` when the result is no UTF-8.
@@ -493,7 +681,8 @@ pub fn percent_decode(text: &str) -> Option<String> {
 
 /// The first link into an online meeting in a text.
 pub fn join_link(text: &str) -> Option<JoinLink> {
-    let schemes = memmem::find_iter(text.as_bytes(), "://").filter_map(|at| {
+    let colons = memchr_iter(b':', text.as_bytes());
+    let schemes = colons.filter(|at| text.as_bytes()[*at..].starts_with(b"://")).filter_map(|at| {
         ["https", "http"].into_iter().find_map(|scheme| {
             let start = at.checked_sub(scheme.len())?;
             text.get(start..at)?.eq_ignore_ascii_case(scheme).then_some(start)
@@ -502,21 +691,65 @@ pub fn join_link(text: &str) -> Option<JoinLink> {
     schemes.take(64).find_map(|at| meeting(&text[at..]))
 }
 
+/// Where the link ends that a text begins with.
+fn link_end(text: &str) -> usize {
+    const LONGEST: usize = 4096;
+    let plain = text.bytes().take(LONGEST).take_while(|byte| LINK[*byte as usize]).count();
+    if plain == LONGEST || text.as_bytes().get(plain).is_none_or(u8::is_ascii) {
+        return plain;
+    }
+    let ends = |c: char| match c {
+        '\0'..='\x7f' => !LINK[c as usize],
+        c => c.is_whitespace() || c.is_control(),
+    };
+    let mut chars = text.char_indices();
+    let end = chars.by_ref().take(LONGEST).find(|(_, c)| ends(*c)).or_else(|| chars.next());
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+/// Bytes of a link in running text; those beyond ASCII are to be looked at.
+const LINK: [bool; 256] = {
+    let mut link = [false; 256];
+    let mut byte = b'!' as usize;
+    while byte <= b'~' as usize {
+        let ends = matches!(
+            byte as u8,
+            b'<' | b'>' | b'"' | b'\'' | b'`' | b'\\' | b'^' | b'{' | b'}' | b'|'
+        );
+        link[byte] = !ends;
+        byte += 1;
+    }
+    link
+};
+
+/// Bytes that [`Url`] leaves as they are in a path or query.
+const PATH: [bool; 256] = {
+    let mut path = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        path[byte] = matches!(byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~'
+            | b'?' | b'=' | b'&' | b'%' | b'+' | b',' | b':' | b'@' | b'!' | b'*' | b'(' | b')');
+        byte += 1;
+    }
+    path
+};
+
 /// Reads the meeting link that a text begins with. What follows it need not be set off.
 fn meeting(text: &str) -> Option<JoinLink> {
-    let end = text
-        .char_indices()
-        .take(4096)
-        .find(|(_, c)| c.is_whitespace() || c.is_control() || "<>\"'`\\^{}|".contains(*c))
-        .map_or_else(
-            || text.char_indices().nth(4096).map_or(text.len(), |(at, _)| at),
-            |(at, _)| at,
-        );
-    let text = &text[..end];
+    let text = &text[..link_end(text)];
     let after_scheme = text.find("//")? + 2;
     let host_end =
         text[after_scheme..].find(['/', '?', '#']).map_or(text.len(), |at| after_scheme + at);
-    let host = text[after_scheme..host_end].to_ascii_lowercase();
+    let host = &text[after_scheme..host_end];
+    let lower;
+    let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        true => {
+            lower = host.to_ascii_lowercase();
+            &lower
+        }
+        false => host,
+    };
     let host = host.rsplit('@').next()?.split(':').next()?;
     let path = &text[host_end..];
     let on = |domain: &str| {
@@ -542,9 +775,13 @@ fn meeting(text: &str) -> Option<JoinLink> {
         ("GoTo", (path.len() > 1).then(|| loose(path))?)
     } else if host == "meet.jit.si" || host == "8x8.vc" || host.starts_with("jitsi.") {
         ("Jitsi", (path.len() > 1).then(|| loose(path))?)
-    } else if path.contains("/bigbluebutton/")
-        || room_code(path, "/b/")
-        || room_code(path, "/rooms/")
+    } else if path
+        .as_bytes()
+        .split(|byte| *byte == b'/')
+        .any(|part| matches!(part, b"bigbluebutton" | b"b" | b"rooms"))
+        && (path.contains("/bigbluebutton/")
+            || room_code(path, "/b/")
+            || room_code(path, "/rooms/"))
     {
         ("BigBlueButton", loose(path))
     } else {
@@ -1034,7 +1271,83 @@ mod tests {
         }
     }
 
+    #[test]
+    fn common_values_are_read_at_once() {
+        let tidy = |text: &str| Some(Text { text: text.to_owned(), tidy: true });
+        let loose = |text: &str| Some(Text { text: text.to_owned(), tidy: false });
+        for (raw, expected) in [
+            ("Talk", tidy("Talk")),
+            ("One\\, two\\; \\\\ \\d\\n\\NThree\\n ", tidy("One, two; \\ \\d\n\nThree")),
+            ("a l\r\n ong on\n\te\\\r\n nand\\\r\n more", tidy("a long one\nand\\more")),
+            (
+                "Übung – naïve “日本” 👩 für 12\u{a0}€",
+                tidy("Übung – naïve “日本” 👩 für 12\u{a0}€"),
+            ),
+            ("a \\nb", loose("a \nb")),
+            ("\\na", loose("\na")),
+            ("a\\n\\n\\nb", loose("a\n\n\nb")),
+            (" a", loose(" a")),
+            ("a\u{a0}", loose("a\u{a0}")),
+            ("", None),
+            (" \\n ", None),
+            ("a\tb", None),
+            ("a\u{200b}b", None),
+            ("a\u{9b}b", None),
+            ("a\u{ad}b", None),
+        ] {
+            let mut room = b"left over from the last one".to_vec();
+            assert_eq!(read(raw.as_bytes(), &mut room), expected, "{raw:?}");
+        }
+        assert_eq!(read(b"caf\xe9 x", &mut Vec::new()), None);
+        assert_eq!(read(b"caf\xc3\r\n \xa9", &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn canonical_addresses() {
+        for (address, is_canonical) in [
+            ("https://events.example.edu/event/number-1/?a=b,c&d=%20", true),
+            ("http://4u.example.edu/", true),
+            ("https://example.edu", false),
+            ("HTTPS://example.edu/", false),
+            ("https://example.edu:443/", false),
+            ("https://user@example.edu/", false),
+            ("https://10.0.0.1/", false),
+            ("https://Example.edu/", false),
+            ("https://example.edu/a/../b", false),
+            ("https://example.edu/a/%2e%2e/b", false),
+            ("https://example.edu/a b", false),
+        ] {
+            assert_eq!(is_canonical_url(address), is_canonical, "{address}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn reading_at_once_is_reading_in_steps(
+            text in "(\\PC|[a-z ]{0,20}|\\\\[nN,;\\\\x]?|[éèü’“日👩]|[\u{200b}\u{ad}\u{85}\t]){0,40}",
+            width in 1_usize..80,
+            fold in "(\r\n|\n|\r)[ \t]",
+        ) {
+            let pieces: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
+            let raw = pieces.join(fold.as_bytes());
+            if let Some(read) = read(&raw, &mut vec![b'x'; 100]) {
+                let steps = clean(unescape(&text));
+                prop_assert_eq!(&read.text, steps.trim_end_matches([' ', '\n']));
+                prop_assert!(!read.tidy || read.text == paragraphs(&steps));
+            }
+        }
+
+        #[test]
+        fn a_canonical_address_stays_as_it_is(
+            host in "[a-z0-9-]{1,5}(\\.([a-z0-9-]{1,4}|xn--[a-z]{2})){0,3}",
+            path in "(/|\\.|\\.\\.|%2e|%|[!-~]|[a-z]{3}){0,8}",
+        ) {
+            let address = format!("https://{host}/{path}");
+            if is_canonical_url(&address) {
+                prop_assert_eq!(Url::parse(&address).map(String::from), Ok(address));
+            }
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in "(\\PC|Passcode: |https://zoom.us/j/1|[?&]pwd=|,,1|<p>|[\\[(]?cancel+ed|\\\\){0,20}") {
             let _ = (redact_passcodes(&text), redact_join_url(&text), join_link(&text));

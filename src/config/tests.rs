@@ -160,7 +160,6 @@ fn every_key_is_read() {
         watch = ["w"]
         [discord]
         token = { env = "TOKEN" }
-        guild = 5
         api_url = "http://127.0.0.1:8080"
         gateway_url = "ws://127.0.0.1:8081"
         admin_channel = "99"
@@ -222,7 +221,7 @@ fn every_key_is_read() {
         (&["w".to_owned()][..], &["r".to_owned()][..])
     );
     let guilds = config.scheduled_events.iter().map(|one| (one.guild, one.covers, one.repost));
-    assert_eq!(guilds.collect::<Vec<_>>(), [(5, true, true), (6, false, false)]);
+    assert_eq!(guilds.collect::<Vec<_>>(), [(33, true, true), (6, false, false)]);
     let digest = &config.digests[0];
     assert_eq!(digest.every.days, [false, true, false, false, true, false, false]);
     assert_eq!((digest.ahead_days, digest.send_empty), (14, true));
@@ -912,7 +911,7 @@ error: config.toml:17:1: scheduled events need the token of a bot
    | ^^^^^^^^^^^^^^^^^^^^
   hint: add [discord] with token = { env = "DISCORD_TOKEN" }
 
-error: config.toml:20:9: a server is named by its number
+error: config.toml:20:9: an id is a number
    |
 20 | guild = "Example"
    |         ^^^^^^^^^

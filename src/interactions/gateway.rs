@@ -245,7 +245,7 @@ async fn connect(url: &Url, trust: &Trust) -> Result<Socket, End> {
     let line: Box<dyn Line> = match url.scheme() {
         "ws" => Box::new(stream),
         _ => {
-            let config = trust.client_config()?;
+            let config = trust.client_config();
             let name = ServerName::try_from(address.to_owned())?;
             Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
         }

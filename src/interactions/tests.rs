@@ -300,6 +300,7 @@ async fn one_event_in_full() {
     Seminar
     -- what you asked for · Example
     [Details] https://events.example.edu/knots
+    [Add to calendar] https://calendar.google.com/calendar/render?action=TEMPLATE&text=Knots+and+*links*&dates=20260303T200000Z%2F20260303T210000Z&location=Room+1&details=https%3A%2F%2Fevents.example.edu%2Fknots
     [Remind me] remind:a87b82b7.570b5d4137cffaaf.69a73dc0
     [Why was this told?] why:a87b82b7.570b5d4137cffaaf.69a73dc0
     "#);

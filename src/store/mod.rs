@@ -24,7 +24,7 @@ use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::{Any, AnyConnection, Connection, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
 
 use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
 use crate::calendar::{Event, EventKey};
@@ -109,6 +109,31 @@ impl StoreError {
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// Fingerprints in one row.
+const PART: usize = 4096;
+/// Events written by one statement.
+const ROWS: usize = 64;
+
+/// The events with an occurrence in a window, which `$1` and `$2` bound. Most begin inside it or
+/// shortly before; the others are found by an index of their own (2592000000 ms are 30 days).
+macro_rules! between {
+    ($columns:literal, $which:literal) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM event WHERE starts >= $1 - 2592000000 AND starts < $2 \
+             AND ends >= $1 AND ends - starts <= 2592000000 AND ",
+            $which,
+            " UNION ALL \
+             SELECT ",
+            $columns,
+            " FROM event WHERE ends - starts > 2592000000 \
+             AND ends >= $1 AND starts < $2 AND ",
+            $which
+        )
+    };
+}
 
 /// How a feed was last asked for and what it answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -358,13 +383,20 @@ impl Store {
     /// The fingerprints of the last body's slices, in its order.
     pub async fn fingerprints(&self, feed: &str) -> Result<Vec<u128>> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1")
+        let parts = sqlx::query("SELECT COUNT(*) AS parts FROM body WHERE feed = $1")
             .bind(feed)
-            .fetch_optional(&mut *connection)
+            .fetch_one(&mut *connection)
             .await?;
-        let Some(row) = row else { return Ok(Vec::new()) };
-        let (prints, _) = row.try_get::<&[u8], _>("fingerprints")?.as_chunks();
-        Ok(prints.iter().map(|print| u128::from_le_bytes(*print)).collect())
+        let parts = usize::try_from(parts.try_get::<i64, _>("parts")?).unwrap_or_default();
+        let mut all = Vec::with_capacity(parts * PART);
+        let mut rows = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1 ORDER BY part")
+            .bind(feed)
+            .fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
+            let (prints, _) = row.try_get::<&[u8], _>("fingerprints")?.as_chunks();
+            all.extend(prints.iter().map(|print| u128::from_le_bytes(*print)));
+        }
+        Ok(all)
     }
 
     /// A glance at each of a feed's events.
@@ -426,13 +458,13 @@ impl Store {
         row.map(|row| json(&row, "seen")).transpose()
     }
 
-    /// The events of a feed that are not over, the soonest first.
+    /// The events of a feed that are over the soonest, in order of their start.
     pub async fn soonest(&self, feed: &str, now: Timestamp, limit: u32) -> Result<Vec<Event>> {
         let mut connection = self.connection.lock().await;
-        // The inner query needs no more than an index; a row with its text is large.
         let rows = sqlx::query(
-            "SELECT seen FROM event WHERE rowid IN (SELECT rowid FROM event \
-             WHERE feed = $1 AND ends > $2 AND presence = 'listed' ORDER BY starts, hash LIMIT $3) \
+            "SELECT seen FROM (SELECT seen, starts, key FROM event \
+                 WHERE feed = $1 AND ends > $2 AND presence = 'listed' \
+                 ORDER BY ends, starts, hash LIMIT $3) AS soonest \
              ORDER BY starts, key",
         )
         .bind(feed)
@@ -451,21 +483,18 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
         let mut connection = self.connection.lock().await;
-        // With `+`, SQLite walks the index of times, not all rows for the sake of their order.
-        let rows = sqlx::query(
-            "SELECT feed, key, seen FROM event \
-             WHERE ends >= $1 AND starts < $2 AND told_state <> 'withdrawn' \
-             ORDER BY +feed, +key",
-        )
-        .bind(from.as_millisecond())
-        .bind(to.as_millisecond())
-        .fetch_all(&mut *connection)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
-            })
-            .collect()
+        let rows = sqlx::query(between!("feed, key, seen", "told_state <> 'withdrawn'"))
+            .bind(from.as_millisecond())
+            .bind(to.as_millisecond())
+            .fetch_all(&mut *connection)
+            .await?;
+        let event = |row| {
+            Ok((AnyRow::try_get(row, "feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
+        };
+        let mut events: Vec<(String, EventKey, Event)> =
+            rows.iter().map(event).collect::<Result<_>>()?;
+        events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        Ok(events)
     }
 
     /// Those of them that wait to be told for the first time: feed and key.
@@ -475,14 +504,11 @@ impl Store {
         to: Timestamp,
     ) -> Result<HashSet<(String, EventKey)>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT feed, key FROM event \
-             WHERE ends >= $1 AND starts < $2 AND told_state = 'nothing'",
-        )
-        .bind(from.as_millisecond())
-        .bind(to.as_millisecond())
-        .fetch_all(&mut *connection)
-        .await?;
+        let rows = sqlx::query(between!("feed, key", "told_state = 'nothing'"))
+            .bind(from.as_millisecond())
+            .bind(to.as_millisecond())
+            .fetch_all(&mut *connection)
+            .await?;
         rows.iter().map(|row| Ok((row.try_get("feed")?, EventKey(row.try_get("key")?)))).collect()
     }
 
@@ -509,22 +535,38 @@ impl Store {
             write_feed(&mut tx, commit.feed, state).await?;
         }
         if let Some(prints) = commit.fingerprints {
-            let bytes: Vec<u8> = prints.iter().flat_map(|print| print.to_le_bytes()).collect();
-            sqlx::query(
-                "INSERT INTO body (feed, fingerprints) VALUES ($1, $2) ON CONFLICT (feed) \
-                 DO UPDATE SET fingerprints = excluded.fingerprints",
-            )
-            .bind(commit.feed)
-            .bind(bytes)
-            .execute(&mut *tx)
-            .await?;
+            sqlx::query("DELETE FROM body WHERE feed = $1")
+                .bind(commit.feed)
+                .execute(&mut *tx)
+                .await?;
+            for (part, prints) in (0_i64..).zip(prints.chunks(PART)) {
+                let bytes: Vec<u8> = prints.iter().flat_map(|print| print.to_le_bytes()).collect();
+                sqlx::query("INSERT INTO body (feed, part, fingerprints) VALUES ($1, $2, $3)")
+                    .bind(commit.feed)
+                    .bind(part)
+                    .bind(bytes)
+                    .execute(&mut *tx)
+                    .await?;
+            }
         }
-        for (known, starts, ends) in commit.write {
-            write_known(&mut tx, commit.feed, known, *starts, *ends).await?;
+        for rows in commit.write.chunks(ROWS) {
+            write_known(&mut tx, commit.feed, rows).await?;
         }
+        let mut rows: Vec<(Known, Timestamp, Timestamp)> = Vec::with_capacity(ROWS);
         for row in events {
-            let (known, starts, ends) = row.map_err(StoreError::Spool)?;
-            write_known(&mut tx, commit.feed, &known, starts, ends).await?;
+            let row = row.map_err(StoreError::Spool)?;
+            // Of two with one key the last counts; a statement may not write a row twice.
+            match rows.iter_mut().find(|(known, ..)| known.key == row.0.key) {
+                Some(same) => *same = row,
+                None => rows.push(row),
+            }
+            if rows.len() == ROWS {
+                write_known(&mut tx, commit.feed, &rows).await?;
+                rows.clear();
+            }
+        }
+        if !rows.is_empty() {
+            write_known(&mut tx, commit.feed, &rows).await?;
         }
         for key in commit.forget {
             sqlx::query("DELETE FROM event WHERE feed = $1 AND key = $2")
@@ -982,6 +1024,8 @@ async fn connect(file: &Path) -> Result<AnyConnection> {
         // A notice that was recorded as sent must still be so after a power cut.
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
+        // In KiB: it stays for as long as the program runs, and the system has a cache of its own.
+        "PRAGMA cache_size = -1024",
     ] {
         connection.execute(pragma).await?;
     }
@@ -1087,32 +1131,68 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
     Ok(())
 }
 
+/// Events with their first and last instant, all in one statement: at most [`ROWS`].
 async fn write_known(
     tx: &mut Tx<'_>,
+    feed: &str,
+    rows: &[(Known, Timestamp, Timestamp)],
+) -> Result<()> {
+    const COLUMNS: [&str; 15] = [
+        "feed",
+        "key",
+        "fingerprint",
+        "presence",
+        "told_state",
+        "told",
+        "seen",
+        "since",
+        "revision",
+        "starts",
+        "ends",
+        "hash",
+        "uid_mark",
+        "stem_mark",
+        "title_mark",
+    ];
+    let row = |row: usize| {
+        let places: Vec<String> = (1..=COLUMNS.len())
+            .map(|column| format!("${}", row * COLUMNS.len() + column))
+            .collect();
+        format!("({})", places.join(","))
+    };
+    let places: Vec<String> = (0..rows.len()).map(row).collect();
+    let changed: Vec<String> =
+        COLUMNS[2..].iter().map(|column| format!("{column}=excluded.{column}")).collect();
+    let statement = format!(
+        "INSERT INTO event ({}) VALUES {} ON CONFLICT (feed, key) DO UPDATE SET {}",
+        COLUMNS.join(","),
+        places.join(","),
+        changed.join(","),
+    );
+    // Safe: made of nothing but the names and numbers above.
+    let mut query: Query = sqlx::query(AssertSqlSafe(statement));
+    for (known, starts, ends) in rows {
+        query = bind_known(query, feed, known, *starts, *ends)?;
+    }
+    query.execute(&mut **tx).await?;
+    Ok(())
+}
+
+fn bind_known(
+    query: Query,
     feed: &str,
     known: &Known,
     starts: Timestamp,
     ends: Timestamp,
-) -> Result<()> {
+) -> Result<Query> {
     let (told_state, told) = match &known.told {
         Told::Nothing => ("nothing", None),
         Told::Listed(event) => ("listed", Some(event)),
         Told::Withdrawn(event) => ("withdrawn", Some(event)),
     };
     let told = told.filter(|event| **event != known.seen).map(to_json).transpose()?;
-    let query: Query = sqlx::query(
-        "INSERT INTO event (feed, key, fingerprint, presence, told_state, told, seen, since, \
-             revision, starts, ends, hash, uid_mark, stem_mark, title_mark) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-         ON CONFLICT (feed, key) DO UPDATE SET fingerprint = excluded.fingerprint, \
-             presence = excluded.presence, told_state = excluded.told_state, \
-             told = excluded.told, seen = excluded.seen, since = excluded.since, \
-             revision = excluded.revision, starts = excluded.starts, ends = excluded.ends, \
-             uid_mark = excluded.uid_mark, stem_mark = excluded.stem_mark, \
-             title_mark = excluded.title_mark",
-    );
     let marks = Marks::of(&known.seen);
-    query
+    Ok(query
         .bind(feed.to_owned())
         .bind(known.key.0.clone())
         .bind(known.fingerprint.to_le_bytes().to_vec())
@@ -1131,10 +1211,7 @@ async fn write_known(
         .bind(known.key.hash64().cast_signed())
         .bind(i64::from(marks.uid))
         .bind(i64::from(marks.stem))
-        .bind(i64::from(marks.title))
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+        .bind(i64::from(marks.title)))
 }
 
 async fn insert_deliveries(

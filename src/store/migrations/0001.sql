@@ -28,10 +28,13 @@ CREATE TABLE feed (
     last_error    TEXT
 );
 
--- The fingerprints of all slices of a feed's last body, 16 bytes each, in its order.
+-- The fingerprints of all slices of a feed's last body, 16 bytes each, in its order; in parts,
+-- since a row passes through memory several times at once.
 CREATE TABLE body (
-    feed         TEXT NOT NULL PRIMARY KEY,
-    fingerprints BLOB NOT NULL
+    feed         TEXT NOT NULL,
+    part         BIGINT NOT NULL,
+    fingerprints BLOB NOT NULL,
+    PRIMARY KEY (feed, part)
 );
 
 -- One row an event. `told` is NULL where it is the same as `seen`. `starts` and `ends` bound every
@@ -54,7 +57,10 @@ CREATE TABLE event (
     title_mark  BIGINT NOT NULL,
     PRIMARY KEY (feed, key)
 );
-CREATE INDEX event_time ON event (ends, starts);
+CREATE INDEX event_starts ON event (starts, ends);
+-- Those that may last over a window while they begin long before it: few.
+CREATE INDEX event_long ON event (ends, starts) WHERE ends - starts > 2592000000;
+CREATE INDEX event_soonest ON event (feed, ends, starts);
 -- Everything that a poll wants to know of all events, so that it need not touch the rows.
 CREATE INDEX event_glance ON event (feed, hash, fingerprint, presence, since, starts, ends,
     uid_mark, stem_mark, title_mark);
