@@ -2,21 +2,22 @@
 
 use reqwest::Method;
 use serde_json::Value;
+use serenity::all::Permissions;
 
-use super::permissions::{Permissions, in_channel};
+use super::permissions::{PIN_MESSAGES, in_channel, names};
 use super::{Bot, gone, text};
 use crate::config::{Config, Via};
 use crate::notify::NotifyError;
 
 /// To post, and to find its own posts again after a crash.
 const POSTING: Permissions = Permissions::VIEW_CHANNEL
-    .and(Permissions::SEND_MESSAGES)
-    .and(Permissions::EMBED_LINKS)
-    .and(Permissions::READ_MESSAGE_HISTORY);
+    .union(Permissions::SEND_MESSAGES)
+    .union(Permissions::EMBED_LINKS)
+    .union(Permissions::READ_MESSAGE_HISTORY);
 
 /// To begin threads and to write there.
 const IN_THREADS: Permissions =
-    Permissions::CREATE_PUBLIC_THREADS.and(Permissions::SEND_MESSAGES_IN_THREADS);
+    Permissions::CREATE_PUBLIC_THREADS.union(Permissions::SEND_MESSAGES_IN_THREADS);
 
 // Channel types: https://docs.discord.com/developers/resources/channel#channel-object-channel-types
 const CATEGORY: u64 = 4;
@@ -50,22 +51,23 @@ pub(super) async fn channel(bot: &Bot, id: u64, threads: bool) -> Result<String,
     let member = get(format!("/guilds/{guild_id}/members/{me}")).await?;
     let (holder, needed) = match text(&channel, "parent_id").filter(|_| is_thread) {
         Some(parent) => {
-            let in_thread = POSTING.without(Permissions::SEND_MESSAGES);
-            let needed = in_thread.and(Permissions::SEND_MESSAGES_IN_THREADS);
+            let in_thread = POSTING.difference(Permissions::SEND_MESSAGES);
+            let needed = in_thread.union(Permissions::SEND_MESSAGES_IN_THREADS);
             (get(format!("/channels/{parent}")).await?, needed)
         }
         None if threads && is_forum => {
-            (channel, POSTING.and(Permissions::SEND_MESSAGES_IN_THREADS))
+            (channel, POSTING.union(Permissions::SEND_MESSAGES_IN_THREADS))
         }
-        None if threads => (channel, POSTING.and(IN_THREADS)),
+        None if threads => (channel, POSTING.union(IN_THREADS)),
         None => (channel, POSTING),
     };
-    let missing = needed.without(in_channel(&guild, &member, &holder, &me));
+    let missing = needed.difference(in_channel(&guild, &member, &holder, &me));
     let server = text(&guild, "name").unwrap_or(guild_id);
-    if !missing.is_none() {
+    if !missing.is_empty() {
         return Err(gone(format!(
-            "in {name} of {server} the bot lacks {missing}: allow it in the channel's settings \
-             under Permissions, for the bot or its role"
+            "in {name} of {server} the bot lacks {}: allow it in the channel's settings \
+             under Permissions, for the bot or its role",
+            names(missing)
         )));
     }
     Ok(format!("{what} {name} of {server}"))
@@ -79,27 +81,34 @@ pub async fn invitation(bot: &Bot, config: &Config) -> Result<String, NotifyErro
     let id = text(answer.accepted()?, "id").unwrap_or_default();
     let permissions = needed(config);
     let url = format!(
-        "https://discord.com/oauth2/authorize?client_id={id}&scope=bot&permissions={}",
+        "https://discord.com/oauth2/authorize?client_id={id}&scope=bot{}&permissions={}",
+        if config.discord.commands { "+applications.commands" } else { "" },
         permissions.bits()
     );
-    Ok(format!("{url}\n\nIt asks for {permissions}.\n"))
+    Ok(format!("{url}\n\nIt asks for {}.\n", names(permissions)))
 }
 
 /// All that the configuration needs of the bot, in whichever channel.
 fn needed(config: &Config) -> Permissions {
-    let mut needed = Permissions::NONE;
+    let mut needed = Permissions::empty();
     if config.discord.admin_channel.is_some() {
-        needed = needed.and(POSTING);
+        needed |= POSTING;
     }
     let targets = config.receivers.values().filter_map(|one| one.discord.as_ref());
     for target in targets.filter(|target| matches!(target.via, Via::Channel { .. })) {
-        needed = needed.and(POSTING);
+        needed |= POSTING;
         if target.thread_per_event || !target.tags.is_empty() {
-            needed = needed.and(IN_THREADS);
+            needed |= IN_THREADS;
         }
     }
-    if !needed.is_none() && !config.pings.is_empty() {
-        needed = needed.and(Permissions::MENTION_EVERYONE);
+    if config.agendas.iter().any(|agenda| agenda.pin) {
+        needed |= PIN_MESSAGES;
+    }
+    if !config.scheduled_events.is_empty() {
+        needed |= Permissions::VIEW_CHANNEL | Permissions::CREATE_EVENTS;
+    }
+    if !needed.is_empty() && !config.pings.is_empty() {
+        needed |= Permissions::MENTION_EVERYONE;
     }
     needed
 }

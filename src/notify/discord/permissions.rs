@@ -2,78 +2,40 @@
 //! <https://docs.discord.com/developers/topics/permissions>
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde_json::Value;
+use serenity::all::Permissions;
 
-/// A set of permissions, as Discord writes it: one bit each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permissions(u64);
+/// Newer than the library's list.
+pub(super) const PIN_MESSAGES: Permissions = Permissions::from_bits_retain(1 << 51);
 
-impl Permissions {
-    pub const NONE: Permissions = Permissions(0);
-    const ALL: Permissions = Permissions(u64::MAX);
-    const ADMINISTRATOR: Permissions = Permissions(1 << 3);
-    pub const VIEW_CHANNEL: Permissions = Permissions(1 << 10);
-    pub const SEND_MESSAGES: Permissions = Permissions(1 << 11);
-    pub const EMBED_LINKS: Permissions = Permissions(1 << 14);
-    pub const READ_MESSAGE_HISTORY: Permissions = Permissions(1 << 16);
-    pub const MENTION_EVERYONE: Permissions = Permissions(1 << 17);
-    pub const CREATE_PUBLIC_THREADS: Permissions = Permissions(1 << 35);
-    pub const SEND_MESSAGES_IN_THREADS: Permissions = Permissions(1 << 38);
+/// By the names that people see in Discord's settings.
+const NAMES: [(Permissions, &str); 9] = [
+    (Permissions::VIEW_CHANNEL, "View Channel"),
+    (Permissions::SEND_MESSAGES, "Send Messages"),
+    (Permissions::CREATE_PUBLIC_THREADS, "Create Public Threads"),
+    (Permissions::SEND_MESSAGES_IN_THREADS, "Send Messages in Threads"),
+    (Permissions::EMBED_LINKS, "Embed Links"),
+    (Permissions::READ_MESSAGE_HISTORY, "Read Message History"),
+    (Permissions::MENTION_EVERYONE, "Mention @everyone, @here, and All Roles"),
+    (Permissions::CREATE_EVENTS, "Create Events"),
+    (PIN_MESSAGES, "Pin Messages"),
+];
 
-    /// By the names that people see in Discord's settings.
-    const NAMES: [(Permissions, &str); 7] = [
-        (Self::VIEW_CHANNEL, "View Channel"),
-        (Self::SEND_MESSAGES, "Send Messages"),
-        (Self::CREATE_PUBLIC_THREADS, "Create Public Threads"),
-        (Self::SEND_MESSAGES_IN_THREADS, "Send Messages in Threads"),
-        (Self::EMBED_LINKS, "Embed Links"),
-        (Self::READ_MESSAGE_HISTORY, "Read Message History"),
-        (Self::MENTION_EVERYONE, "Mention @everyone, @here and All Roles"),
-    ];
-
-    /// For an invitation.
-    pub fn bits(self) -> u64 {
-        self.0
-    }
-
-    pub const fn and(self, others: Permissions) -> Permissions {
-        Permissions(self.0 | others.0)
-    }
-
-    pub const fn without(self, others: Permissions) -> Permissions {
-        Permissions(self.0 & !others.0)
-    }
-
-    pub fn is_none(self) -> bool {
-        self.0 == 0
-    }
-
-    fn has(self, all: Permissions) -> bool {
-        all.without(self).is_none()
-    }
-
-    fn read(value: Option<&Value>) -> Permissions {
-        let text = value.and_then(Value::as_str).unwrap_or_default();
-        Permissions(text.parse().unwrap_or_default())
+/// `View Channel, Send Messages and Embed Links`.
+pub(super) fn names(permissions: Permissions) -> String {
+    let held = NAMES.iter().filter(|(one, _)| permissions.contains(*one));
+    let names: Vec<&str> = held.map(|(_, name)| *name).collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => (*one).to_owned(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
     }
 }
 
-impl fmt::Display for Permissions {
-    /// `View Channel, Send Messages and Embed Links`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = Self::NAMES
-            .into_iter()
-            .filter(|(one, _)| self.has(*one))
-            .map(|(_, name)| name)
-            .collect();
-        match names.as_slice() {
-            [] => f.write_str("nothing"),
-            [one] => f.write_str(one),
-            [most @ .., last] => write!(f, "{} and {last}", most.join(", ")),
-        }
-    }
+fn read(value: Option<&Value>) -> Permissions {
+    let bits = value.and_then(Value::as_str).and_then(|text| text.parse().ok());
+    Permissions::from_bits_retain(bits.unwrap_or_default())
 }
 
 /// What a member may do in a channel: objects as the API gives them, the guild with its roles. Of a
@@ -81,40 +43,37 @@ impl fmt::Display for Permissions {
 pub(super) fn in_channel(guild: &Value, member: &Value, channel: &Value, me: &str) -> Permissions {
     let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
     if guild.get("owner_id").and_then(Value::as_str) == Some(me) {
-        return Permissions::ALL;
+        return Permissions::from_bits_retain(u64::MAX);
     }
     // The role of everyone has the id of the guild.
     let everyone = id(guild);
     let mine: Vec<&str> = list(member, "roles").filter_map(Value::as_str).collect();
-    let mut base = Permissions::NONE;
+    let mut base = Permissions::empty();
     for role in list(guild, "roles") {
         let role_id = id(role);
         if role_id == everyone || mine.contains(&role_id.as_str()) {
-            base = base.and(Permissions::read(role.get("permissions")));
+            base |= read(role.get("permissions"));
         }
     }
-    if base.has(Permissions::ADMINISTRATOR) {
-        return Permissions::ALL;
+    if base.contains(Permissions::ADMINISTRATOR) {
+        return Permissions::from_bits_retain(u64::MAX);
     }
     let overwrites: HashMap<String, (Permissions, Permissions)> =
         list(channel, "permission_overwrites")
-            .map(|one| {
-                let read = |name| Permissions::read(one.get(name));
-                (id(one), (read("deny"), read("allow")))
-            })
+            .map(|one| (id(one), (read(one.get("deny")), read(one.get("allow")))))
             .collect();
     // First those of everyone, then those of all roles together, last the member's own.
     let mut may = base;
     let of_roles = mine.iter().filter_map(|role| overwrites.get(*role));
-    let of_roles = of_roles.fold((Permissions::NONE, Permissions::NONE), |sum, one| {
-        (sum.0.and(one.0), sum.1.and(one.1))
+    let of_roles = of_roles.fold((Permissions::empty(), Permissions::empty()), |sum, one| {
+        (sum.0 | one.0, sum.1 | one.1)
     });
     let steps = [overwrites.get(&everyone), Some(&of_roles), overwrites.get(me)];
     for (deny, allow) in steps.into_iter().flatten() {
-        may = may.without(*deny).and(*allow);
+        may = may.difference(*deny) | *allow;
     }
     // Who cannot see a channel can do nothing there.
-    if may.has(Permissions::VIEW_CHANNEL) { may } else { Permissions::NONE }
+    if may.contains(Permissions::VIEW_CHANNEL) { may } else { Permissions::empty() }
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -161,15 +120,15 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_not_allowed() {
-        assert_eq!(in_channel(&json!({}), &json!({}), &json!({}), "1"), Permissions::NONE);
+        assert_eq!(in_channel(&json!({}), &json!({}), &json!({}), "1"), Permissions::empty());
         let odd = json!({ "id": "5", "roles": [{ "id": "5", "permissions": 7 }, 3, null] });
-        assert_eq!(in_channel(&odd, &json!({ "roles": 3 }), &json!([]), "1"), Permissions::NONE);
+        assert_eq!(in_channel(&odd, &json!({ "roles": 3 }), &json!([]), "1"), Permissions::empty());
     }
 
     #[test]
     fn names_are_those_of_the_settings() {
-        let both = Permissions::VIEW_CHANNEL.and(Permissions::EMBED_LINKS);
-        assert_eq!(both.to_string(), "View Channel and Embed Links");
-        assert_eq!(Permissions::EMBED_LINKS.to_string(), "Embed Links");
+        assert_eq!(names(Permissions::EMBED_LINKS), "Embed Links");
+        let both = Permissions::EMBED_LINKS | PIN_MESSAGES;
+        assert_eq!(names(both), "Embed Links and Pin Messages");
     }
 }
