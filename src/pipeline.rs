@@ -426,7 +426,14 @@ impl Pipeline {
         self.report(feed, &outcome.notes);
         let prints = match complete {
             true => prints.into_new(),
-            false => prints.into_both(&outcome.replaced),
+            // What an unreadable part may hold; of events alone, or a feed that never becomes readable
+            // would leave more of them with each edit.
+            false => {
+                let glances = self.store.glances(&feed.name, now).await?;
+                let known: HashSet<u128> = glances.iter().map(|one| one.fingerprint).collect();
+                let replaced = &outcome.replaced;
+                prints.into_both(|print| known.contains(&print) && !replaced.contains(&print))
+            }
         };
         for change in &outcome.changes {
             let kind = metrics::change_word(change.kind);

@@ -1046,6 +1046,32 @@ async fn an_event_that_stays_unreadable_is_not_gone() {
     }
 }
 
+/// One bad event for years must not make the state grow with every edit of the others.
+#[tokio::test]
+async fn a_feed_that_is_never_whole_leaves_nothing_behind() {
+    let world = World::new();
+    // Its last line runs into its end.
+    let broken = event_with("x", "Broken", "20260310T100000", "DESCRIPTION:no line end");
+    let day = |number: i64| at("2026-03-05T09:00") + SignedDuration::from_hours(24 * number);
+    let body = |number: i64| {
+        let date = day(number + 1).strftime("%Y%m%dT170000").to_string();
+        calendar(&[
+            broken.clone(),
+            event(&format!("e{number}"), &format!("On the number {number}"), &date),
+        ])
+    };
+    world.feed(body(0));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    for number in 0..100 {
+        world.feed(body(number));
+        let feed = &pipeline.config.feeds["site"];
+        pipeline.poll(feed, day(number)).await.unwrap().result.unwrap();
+    }
+    let kept = pipeline.store.fingerprints("site").await.unwrap();
+    // Those of the month for which an event is remembered after its end.
+    assert!((20..40).contains(&kept.len()), "{}", kept.len());
+}
+
 #[tokio::test]
 async fn an_error_of_the_server_changes_nothing_and_is_counted() {
     let talk = event("a", "Talk A", "20260310T100000");

@@ -120,10 +120,10 @@ impl Fingerprints {
         })
     }
 
-    /// Those of the new body, and those of the old one that it lacks and that were not `replaced`.
-    pub fn into_both(mut self, replaced: &HashSet<u128>) -> Vec<u128> {
+    /// Those of the new body, and those of the old one that it lacks and that are to be kept.
+    pub fn into_both(mut self, keep: impl Fn(u128) -> bool) -> Vec<u128> {
         self.index();
-        let lacks = |old: &u128| !self.was_met(*old) && !replaced.contains(old);
+        let lacks = |old: &u128| !self.was_met(*old) && keep(*old);
         let lacking: Vec<u128> = self.old.iter().copied().filter(lacks).collect();
         let mut all = self.into_new();
         all.extend(lacking);
@@ -199,7 +199,7 @@ mod tests {
             prop_assert!(check(&prints));
             prop_assert_eq!(prints.into_new(), new.clone());
             let replaced: HashSet<u128> = old.iter().copied().take(3).collect();
-            let both = same.into_both(&replaced);
+            let both = same.into_both(|print| !replaced.contains(&print));
             for print in 0..20 {
                 let kept = old.contains(&print) && !replaced.contains(&print);
                 prop_assert_eq!(both.contains(&print), new.contains(&print) || kept);
