@@ -287,6 +287,8 @@ impl Pipeline {
             Some(lock) => Some(lock.lock().await),
             None => None,
         };
+        // Where this one fails, what an earlier one wished for is over.
+        lock(&self.next_polls).remove(&feed.name);
         let started = tokio::time::Instant::now();
         let polled = self.look(feed, now).await?;
         self.metrics.polled(&feed.name, &polled, started.elapsed(), now);
@@ -786,6 +788,7 @@ impl Pipeline {
         let mut agenda = self.lock_agenda();
         agenda.forget();
         agenda.done = None;
+        self.mirror.resume();
         Ok(())
     }
 

@@ -9,8 +9,9 @@ use std::path::Path;
 
 use beadle::doctor::doctor;
 use beadle::fetch::Fetcher;
+use beadle::store::people::{ReminderRequest, Subject};
 use beadle::store::{self, Access, Store, StoreError};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
 use support::world::{World, at, calendar, event, event_with};
 
@@ -63,6 +64,40 @@ async fn a_restored_backup_tells_nothing_twice() {
     world.feed(feed(&["First", "Second", "Third", "Fourth"]));
     let heard = round(&world, "2026-03-09T15:00:00-04:00").await;
     assert_eq!(heard[2..], ["New: Fourth"], "what comes after it is");
+}
+
+#[tokio::test]
+async fn what_people_asked_for_survives_a_restored_backup() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let state = world.config().state;
+    let store = Store::open(&state, Access::Shared).await.unwrap();
+    let [(_, key, seen)]: [_; 1] =
+        store.events_between(at(NOON), Timestamp::MAX).await.unwrap().try_into().unwrap();
+    let subject = Subject { feed: "site".to_owned(), key, uid: seen.uid, occurrence: None };
+    let request = ReminderRequest {
+        id: ReminderRequest::id_of(7, &subject, "1h"),
+        person: 7,
+        lead: "1h".to_owned(),
+        title: "First".to_owned(),
+        starts: at(NOON),
+        created_at: at(NOON),
+        subject: subject.clone(),
+    };
+    assert!(store.set_reminder_requests(7, &subject, &[request], 9).await.unwrap());
+    let backup = world.path("backup.db");
+    store.backup(&backup).await.unwrap();
+    drop(store);
+    store::restore(&state, &backup, at(NOON)).await.unwrap();
+    // Tidying comes before the feeds have been read again.
+    let pipeline = world.open(NOON).await;
+    assert_eq!(pipeline.store.tidy_reminder_requests(at(NOON)).await.unwrap(), 0);
+    drop(pipeline);
+    round(&world, NOON).await;
+    let store = Store::open(&state, Access::Shared).await.unwrap();
+    assert_eq!(store.tidy_reminder_requests(at(NOON)).await.unwrap(), 0);
+    assert_eq!(store.reminder_requests(Some(7)).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

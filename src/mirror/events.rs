@@ -87,6 +87,15 @@ impl Pipeline {
         let guild = Guild::new(bot.clone(), id);
         let mirrored: Vec<_> =
             self.config.scheduled_events.iter().filter(|one| one.guild == id).collect();
+        // Of a feed that is yet to be read, after a backup was restored, nothing is known to be off.
+        let watches = self.config.watches.iter();
+        let watches = watches.filter(|w| mirrored.iter().any(|one| one.watches.contains(&w.name)));
+        for feed in watches.flat_map(|watch| &watch.feeds) {
+            let state = self.store.feed(feed).await?;
+            if state.baseline_at.is_none() && state.empty_since.is_none() {
+                return Ok(now.saturating_add(PAUSE).unwrap_or(now));
+            }
+        }
         let shown = self.store.shown(target, Purpose::ScheduledEvent).await?;
         let all = self.wanted(&mirrored, now).await?;
         let off = self.off(&shown, &all, now).await?;
@@ -157,7 +166,15 @@ impl Pipeline {
                         if let Some(picture) = self.picture(wanted).await {
                             body["image"] = picture.into();
                         }
-                        match guild.create(&body).await {
+                        let mut made = guild.create(&body).await;
+                        // A picture that Discord does not take costs the picture, not the event.
+                        if let (Err(NotifyError::Permanent { .. }), Some(body)) =
+                            (&made, body.as_object_mut())
+                            && body.remove("image").is_some()
+                        {
+                            made = guild.create(&wanted.body).await;
+                        }
+                        match made {
                             Ok(id) => id,
                             Err(NotifyError::Permanent { reason }) => {
                                 let name = &shown.name;

@@ -667,6 +667,13 @@ impl Pipeline {
 }
 
 impl Mirror {
+    /// The passes that were under way when the database refused have ended without a result.
+    pub fn resume(&self) {
+        for turn in lock(&self.turns).values_mut() {
+            turn.busy = false;
+        }
+    }
+
     pub fn new(config: &Config, registry: &Registry) -> Mirror {
         let guilds = config.scheduled_events.iter().map(|one| guild_target(one.guild));
         let guilds = guilds.filter(|_| registry.bot().is_some());

@@ -177,7 +177,9 @@ impl Store {
             "DELETE FROM reminder_request WHERE (occurrence IS NOT NULL AND starts < $1) \
              OR (occurrence IS NULL AND NOT EXISTS (SELECT 1 FROM event \
                  WHERE event.feed = reminder_request.feed AND event.key = reminder_request.event \
-                 AND event.ends >= $2))",
+                 AND event.ends >= $2) \
+                 AND NOT EXISTS (SELECT 1 FROM feed \
+                     WHERE feed.name = reminder_request.feed AND feed.baseline_at IS NULL))",
         )
         .bind(past)
         .bind(now_ms)

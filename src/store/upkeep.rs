@@ -111,7 +111,11 @@ pub async fn restore(folder: &Path, from: &Path, now: Timestamp) -> Result<Resto
         remove(&name).map_err(failed)?;
     }
     let copied = new_file(&new)
-        .and_then(|()| fs::copy(from, &new))
+        .and_then(|()| {
+            // The bytes alone: its mode is ours.
+            let mut new = File::options().write(true).open(&new)?;
+            io::copy(&mut File::open(from)?, &mut new)
+        })
         .map_err(|error| StoreError::File(from.to_owned(), error));
     let prepared = match copied {
         Ok(_) => prepare(&new, from, now).await,
@@ -155,7 +159,7 @@ async fn prepare(file: &Path, from: &Path, now: Timestamp) -> Result<u64> {
         "DELETE FROM told",
         "UPDATE feed SET etag = NULL, last_modified = NULL, baseline_at = NULL, recheck_at = NULL, \
              next_poll_at = NULL, changed_at = NULL, failures = 0, failing_since = NULL, \
-             last_error = NULL",
+             last_error = NULL, empty_since = NULL, statuses_since = NULL, asked_to = NULL",
     ] {
         sqlx::query(sql).execute(&mut *tx).await?;
     }

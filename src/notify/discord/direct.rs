@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::outcome;
 use super::{Answer, Bot};
+use super::{outcome, readback, unasked};
 use crate::message::discord::{Attention, Target, nonce, render};
 use crate::notify::{BoxFuture, DeliveryContext, Notifier, NotifyError, Payload, Receipt};
 use crate::plan::Notification;
@@ -100,6 +101,22 @@ impl Notifier for Direct {
         delivery: &'a DeliveryContext,
     ) -> BoxFuture<'a, Result<Receipt, NotifyError>> {
         Box::pin(self.post(payload, delivery))
+    }
+
+    fn find<'a>(
+        &'a self,
+        payload: &'a Payload,
+        delivery: &'a DeliveryContext,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
+        Box::pin(async move {
+            let channel = self.channel(&delivery.address).await.map_err(unasked)?;
+            let mut body: Value = serde_json::from_str(&payload.0).unwrap_or_default();
+            body["nonce"] = json!(nonce(&delivery.dedup_key));
+            let found = readback::find(&self.bot, &channel, &body, since).await.map_err(unasked)?;
+            let here = |one: Receipt| Receipt { remote_id: format!("{channel}/{}", one.remote_id) };
+            Ok(found.into_iter().map(here).collect())
+        })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {

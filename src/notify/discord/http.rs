@@ -22,6 +22,10 @@ use crate::tls::{CONNECT_TIMEOUT, Trust};
 /// <https://docs.discord.com/developers/reference#user-agent>
 const USER_AGENT: &str = concat!("DiscordBot (beadle, ", env!("CARGO_PKG_VERSION"), ")");
 
+/// Of a webhook, or of an interaction, which is answered as one.
+/// <https://docs.discord.com/developers/topics/opcodes-and-status-codes>
+const INVALID_WEBHOOK_TOKEN: u64 = 50027;
+
 /// A message that was created comes back whole; one with ten full embeds has about 60 KiB.
 const MAX_BODY: usize = 1024 * 1024;
 
@@ -95,7 +99,10 @@ impl Http {
         let body = String::from_utf8_lossy(&bytes).replace(call.secret, "***");
         let answer = Answer::new(status, &headers, body);
         permit.learn(&headers, &answer);
-        if let (401, Some(token)) = (status, token) {
+        // An interaction's token that has run out says nothing of the bot's.
+        if let (401, Some(token)) = (status, token)
+            && answer.code() != Some(INVALID_WEBHOOK_TOKEN)
+        {
             self.limits.refuse(token);
         }
         Ok(answer)
