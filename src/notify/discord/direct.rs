@@ -59,6 +59,10 @@ impl Direct {
         payload: &Payload,
         delivery: &DeliveryContext,
     ) -> Result<Receipt, NotifyError> {
+        // It was found there.
+        if let Some(remote_id) = &delivery.posted {
+            return Ok(Receipt { remote_id: remote_id.clone() });
+        }
         let channel = self.channel(&delivery.address).await?;
         let mut body: Value = serde_json::from_str(&payload.0)
             .map_err(|error| NotifyError::Permanent { reason: format!("no JSON: {error}") })?;
