@@ -1,0 +1,221 @@
+//! What falls due with time: reminders, digests, welcomes.
+
+use std::collections::HashMap;
+use std::sync::MutexGuard;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, warn};
+
+use crate::plan::{self, Planned};
+use crate::store::StoreError;
+
+use super::{PATIENCE, Pipeline, lock};
+
+/// How far ahead reminders are kept in memory, in order of time.
+const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
+
+/// The reminders of the next hours, made from the events and thrown away when these change.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// Up to when everything that fell due is in the outbox; none before the first tick, when the
+    /// store knows.
+    pub(super) done: Option<Timestamp>,
+    /// Up to when `queue` is complete; none when it must be made anew.
+    until: Option<Timestamp>,
+    /// Latest first, so that the next one is popped.
+    queue: Vec<Planned>,
+    /// How often the events have changed.
+    edition: u64,
+}
+
+impl Agenda {
+    /// The events have changed.
+    pub(super) fn forget(&mut self) {
+        self.until = None;
+        self.edition += 1;
+    }
+
+    /// Takes what was made of the events of that edition, latest first. Where they have changed
+    /// meanwhile it is made again the next time.
+    fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<Planned>) {
+        self.until = (self.edition == edition).then_some(until);
+        self.queue = queue;
+    }
+}
+
+impl Pipeline {
+    /// Puts into the outbox what has fallen due: reminders, digests, and the welcome of watches and
+    /// digests never met before. Gives how many messages that made.
+    pub async fn tick(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let watches = self.watches().await?;
+        let cx = self.plan_context(&watches, now);
+        let done = self.done().await?;
+        let after = self.fill_agenda(now).await?;
+
+        let mut due = self.pop_due(now);
+        let missed = due.len();
+        due.retain(|planned| planned.not_after > now);
+        let dropped = missed - due.len();
+        if dropped > 0 {
+            warn!(dropped, "reminders dropped: their events had begun");
+        }
+        newest_lead_only(&mut due, now);
+
+        let mut sources = Vec::new();
+        let met = self.store.sources().await?;
+        for watch in &watches {
+            let source = format!("watch {}", watch.name);
+            if met.contains(&source) || !self.all_read(&watch.feeds).await? {
+                continue;
+            }
+            if watch.welcome {
+                let to = plan::welcome_reach(now);
+                due.extend(plan::welcome(&cx, watch, &self.upcoming(now, to).await?));
+            }
+            sources.push(source);
+        }
+        for digest in &self.config.digests {
+            let source = format!("digest {}", digest.name);
+            let watches = self.config.watches.iter().filter(|w| digest.watches.contains(&w.name));
+            let feeds: Vec<String> = watches.flat_map(|w| w.feeds.iter().cloned()).collect();
+            let first = !met.contains(&source);
+            if first && !self.all_read(&feeds).await? {
+                continue;
+            }
+            let at = match first {
+                true => digest.welcome.then_some(now),
+                false => plan::digest_due(digest, &self.config.timezone, after, now),
+            };
+            if let Some(at) = at {
+                let (_, _, window) = plan::digest_window(digest, &self.config.timezone, at);
+                let upcoming = self.upcoming(window.from, window.to).await?;
+                due.extend(plan::digest(&cx, digest, &upcoming, at));
+            }
+            if first {
+                sources.push(source);
+            }
+        }
+
+        let mut inserted = 0;
+        if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
+            inserted = self.store.commit_due(&self.address(due), &sources, now).await?;
+        }
+        self.lock_agenda().done = Some(now);
+        self.metrics.fell_due(inserted, dropped);
+        Ok(inserted)
+    }
+
+    /// When [`Pipeline::tick`] or [`Pipeline::deliver`] has something to do next.
+    pub async fn next_due(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        self.fill_agenda(now).await?;
+        let digests = self.config.digests.iter();
+        let digests = digests.map(|digest| digest.every.next(now, &self.config.timezone));
+        let agenda = {
+            let agenda = self.lock_agenda();
+            agenda.queue.last().map(|planned| planned.due_at).or(agenda.until)
+        };
+        let attempt = self.store.next_attempt().await?;
+        Ok(digests.chain(agenda).chain(attempt).min().unwrap_or(Timestamp::MAX))
+    }
+
+    /// Whether all feeds have been read once; those that cannot be read are not waited for.
+    async fn all_read(&self, feeds: &[String]) -> Result<bool, StoreError> {
+        for name in feeds {
+            let state = self.store.feed(name).await?;
+            let waits = state.baseline_at.is_none() && state.empty_since.is_none();
+            if waits && state.failures < PATIENCE {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Up to when everything that fell due is in the outbox; none on the first start.
+    async fn done(&self) -> Result<Option<Timestamp>, StoreError> {
+        let done = self.lock_agenda().done;
+        match done {
+            Some(_) => Ok(done),
+            None => self.store.watermark().await,
+        }
+    }
+
+    /// Makes the agenda anew where it must be; gives the time after which things are yet to fall
+    /// due. That is never in the future, even if a clock that went wrong has said so.
+    async fn fill_agenda(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let done = self.done().await?.unwrap_or(now);
+        let after = done.min(now);
+        let edition = {
+            let agenda = self.lock_agenda();
+            // What was taken out of it under a clock that has been set back falls due once more.
+            if done <= now && agenda.until.is_some_and(|until| until > now) {
+                return Ok(after);
+            }
+            agenda.edition
+        };
+        let until = now.saturating_add(AGENDA_AHEAD).unwrap_or(now);
+        let (watches, wishes) = (self.watches().await?, self.wishes().await?);
+        let reach = plan::reminder_reach(&watches, &wishes, until);
+        let upcoming = self.upcoming(after, reach).await?;
+        let cx = self.plan_context(&watches, now);
+        let mut queue = plan::reminders(&cx, &upcoming, after, until);
+        queue.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));
+        queue.sort_by_key(|planned| planned.due_at);
+        queue.reverse();
+        debug!(reminders = queue.len(), until = %format_args!("{until:.3}"), "agenda made");
+        self.lock_agenda().fill(edition, until, queue);
+        Ok(after)
+    }
+
+    fn pop_due(&self, now: Timestamp) -> Vec<Planned> {
+        let mut agenda = self.lock_agenda();
+        let first = agenda.queue.partition_point(|planned| planned.due_at > now);
+        let mut due = agenda.queue.split_off(first);
+        due.reverse();
+        due
+    }
+
+    /// How often the events have changed since the start.
+    pub(crate) fn edition(&self) -> u64 {
+        self.lock_agenda().edition
+    }
+
+    pub(super) fn lock_agenda(&self) -> MutexGuard<'_, Agenda> {
+        lock(&self.agenda)
+    }
+}
+
+/// After a pause, of several reminders missed for one event only the last is of use.
+fn newest_lead_only(due: &mut Vec<Planned>, now: Timestamp) {
+    let late =
+        |planned: &Planned| now.duration_since(planned.due_at) > SignedDuration::from_mins(1);
+    let mut newest: HashMap<(String, String), Timestamp> = HashMap::new();
+    let event = |planned: &Planned| {
+        let item = planned.notification.items.first()?;
+        Some((planned.to.clone(), format!("{}|{}|{}", item.feed, item.key, item.start)))
+    };
+    for planned in due.iter() {
+        if let Some(event) = event(planned) {
+            let at = newest.entry(event).or_insert(planned.due_at);
+            *at = planned.due_at.max(*at);
+        }
+    }
+    due.retain(|planned| {
+        !late(planned) || event(planned).is_none_or(|event| newest[&event] == planned.due_at)
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agenda_made_of_events_that_changed_meanwhile_is_made_again() {
+        let mut agenda = Agenda::default();
+        let edition = agenda.edition;
+        agenda.fill(edition, Timestamp::UNIX_EPOCH, Vec::new());
+        assert_eq!(agenda.until, Some(Timestamp::UNIX_EPOCH));
+        agenda.forget();
+        agenda.fill(edition, Timestamp::UNIX_EPOCH, Vec::new());
+        assert_eq!(agenda.until, None);
+    }
+}
