@@ -937,7 +937,7 @@ mod tests {
             confirm: SignedDuration::ZERO,
             also: Vec::new(),
             pages: 1,
-            lookups: true,
+            lookups: Some(Vec::new()),
             private: false,
             auth: None,
             headers: Vec::new(),

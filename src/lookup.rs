@@ -1,7 +1,8 @@
 //! Asks a publisher's site what its feed does not say: that an event is cancelled, or why it is gone.
 //!
-//! Only the feed's own host is asked, and only where the [`guard`](crate::guard) lets the feed lead, a few times a poll at most, and every answer is optional: a
-//! site that does not answer, or answers anything unexpected, leaves the feed's word as it is.
+//! Only the feed's own host is asked, and those that the configuration names, and only where the
+//! [`guard`](crate::guard) lets the feed lead, a few times a poll at most. Every answer is optional:
+//! a site that does not answer, or answers anything unexpected, leaves the feed's word as it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::fetch::Fetcher;
 
 /// Questions about single events in one poll.
 const MAX_QUESTIONS: usize = 10;
+/// Pages asked for a picture in one poll; what is told in a list has none.
+const MAX_PICTURES: usize = 5;
 /// Events asked about in one request; WordPress gives no more at a time.
 const MAX_BATCH: usize = 100;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,8 +50,9 @@ fn known(event: &Event) -> Verdict {
 pub struct Site<'a> {
     fetcher: &'a Fetcher,
     config: &'a Feed,
-    /// Of the feed: the only host that is asked.
     feed: &'a Url,
+    /// Those that may be asked besides the feed's own.
+    hosts: &'a [String],
     user_agent: &'a str,
     publisher: Publisher,
 }
@@ -62,10 +66,11 @@ impl<'a> Site<'a> {
         publisher: Publisher,
     ) -> Option<Self> {
         match &feed.url {
-            FeedUrl::Http(url) if feed.lookups => {
-                Some(Site { fetcher, config: feed, feed: url, user_agent, publisher })
+            FeedUrl::Http(url) => {
+                let hosts = feed.lookups.as_deref()?;
+                Some(Site { fetcher, config: feed, feed: url, hosts, user_agent, publisher })
             }
-            _ => None,
+            FeedUrl::File(_) => None,
         }
     }
 
@@ -170,6 +175,40 @@ impl<'a> Site<'a> {
         }
     }
 
+    /// The pictures that the pages of some events give themselves, in their order. Of more events
+    /// than are asked about in one poll, the others have none.
+    pub async fn pictures(&self, events: &[&Event]) -> Vec<Option<String>> {
+        let started = tokio::time::Instant::now();
+        let mut pictures = Vec::new();
+        for event in events.iter().take(MAX_PICTURES) {
+            if started.elapsed() > PATIENCE {
+                break;
+            }
+            pictures.push(self.picture(event).await);
+        }
+        pictures.resize(events.len(), None);
+        pictures
+    }
+
+    async fn picture(&self, event: &Event) -> Option<String> {
+        let page = Url::parse(event.url.as_deref()?).ok()?;
+        let (200, html) = self.get(page.clone()).await? else { return None };
+        publisher::page_image(&String::from_utf8_lossy(&html), &page)
+    }
+
+    /// Whether an address is on the feed's own site, or on one that the configuration names.
+    fn may_ask(&self, url: &Url) -> bool {
+        let Some(host) = url.host_str() else { return false };
+        let own_port = url.port().is_none()
+            || url.port_or_known_default() == self.feed.port_or_known_default();
+        let named = match url.port() {
+            Some(port) => self.hosts.contains(&format!("{host}:{port}")),
+            None => self.hosts.iter().any(|named| named == host),
+        };
+        let own = Some(host) == self.feed.host_str() && own_port;
+        (own || named) && matches!(url.scheme(), "http" | "https")
+    }
+
     /// The address of a route of the site's REST interface: beside the folder of its events.
     fn rest(&self, route: &str) -> Option<Url> {
         let path = self.feed.path();
@@ -181,14 +220,11 @@ impl<'a> Site<'a> {
         Some(url)
     }
 
-    /// Status and body. Redirects are followed on the same host only.
+    /// Status and body. Redirects are followed to where we may ask only.
     async fn get(&self, start: Url) -> Option<(u16, Vec<u8>)> {
         let mut url = start;
         for _ in 0..=MAX_REDIRECTS {
-            let own_port = url.port().is_none()
-                || url.port_or_known_default() == self.feed.port_or_known_default();
-            let own = url.host_str() == self.feed.host_str() && own_port;
-            if !own || !matches!(url.scheme(), "http" | "https") {
+            if !self.may_ask(&url) {
                 return None;
             }
             let request = self.fetcher.ask(self.config, Method::GET, &url).ok()?;

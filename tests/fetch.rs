@@ -122,7 +122,7 @@ fn feed(url: Url) -> Feed {
         confirm: SignedDuration::from_mins(30),
         also: Vec::new(),
         pages: 1,
-        lookups: true,
+        lookups: Some(Vec::new()),
         private: true,
         auth: None,
         headers: Vec::new(),

@@ -32,6 +32,8 @@ struct Post {
     reason: &'static str,
     /// Left out of what `wp/v2` says, without a word.
     skipped: bool,
+    /// Its page is at this port; else where the feed is.
+    page: Option<u16>,
 }
 
 fn post(id: u64, title: &'static str, day: u32) -> Post {
@@ -45,6 +47,7 @@ fn post(id: u64, title: &'static str, day: u32) -> Post {
         status: "",
         reason: "",
         skipped: false,
+        page: None,
     }
 }
 
@@ -147,8 +150,12 @@ fn answer(path: &str, posts: &[Post], port: u16, mood: Mood) -> (u16, &'static s
                 "BEGIN:VEVENT\r\nDTSTART;TZID=America/New_York:{day}T120000\r\n\
                  DTEND;TZID=America/New_York:{day}T130000\r\nDTSTAMP:20261123T061253\r\n\
                  LAST-MODIFIED:20261123T1100{:02}Z\r\nUID:{}-1796212800-1796217300@127.0.0.1\r\n\
-                 SUMMARY:{}\r\nURL:http://127.0.0.1:{port}/sub/event/{}/\r\nEND:VEVENT\r\n",
-                post.saved, post.id, post.title, post.id
+                 SUMMARY:{}\r\nURL:http://127.0.0.1:{}/sub/event/{}/\r\nEND:VEVENT\r\n",
+                post.saved,
+                post.id,
+                post.title,
+                post.page.unwrap_or(port),
+                post.id
             );
         }
         return (200, "text/calendar", body + "END:VCALENDAR");
@@ -189,7 +196,8 @@ fn answer(path: &str, posts: &[Post], port: u16, mood: Mood) -> (u16, &'static s
             _ => "EventScheduled",
         };
         let page = format!(
-            r#"<script type="application/ld+json">[{{"@type":"Event","eventStatus":"https://schema.org/{status}"}}]</script>"#
+            r#"<meta property="og:image" content="../../{}.png"><script type="application/ld+json">[{{"@type":"Event","eventStatus":"https://schema.org/{status}"}}]</script>"#,
+            post.id
         );
         return (200, "text/html", page);
     }
@@ -262,6 +270,14 @@ impl Followed {
             })
             .collect();
         told.into_values().collect()
+    }
+
+    /// The picture of an event, by its title.
+    async fn picture(&self, title: &str) -> Option<String> {
+        let to = self.now + (24 * 30).hours();
+        let upcoming = self.pipeline.upcoming(self.now, to).await.unwrap();
+        let one = upcoming.into_iter().find(|one| one.occurrence.event.summary == title).unwrap();
+        one.occurrence.event.picture().map(str::to_owned)
     }
 
     async fn polls(&mut self, n: usize) -> Vec<String> {
@@ -359,6 +375,43 @@ async fn nothing_is_asked_where_the_configuration_says_so() {
     f.site.edit(11, |post| post.listed = false);
     assert_eq!(f.polls(5).await, ["Missing Optics"]);
     assert_eq!(f.site.asked("/wp-json/"), 0);
+}
+
+// ---- pictures ----------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_new_event_without_a_picture_has_that_of_its_page() {
+    let mut f = followed("").await;
+    f.site.posts.lock().unwrap().push(post(14, "Tides", 5));
+    assert_eq!(f.polls(2).await, ["New Tides"]);
+    assert_eq!(f.site.asked("/sub/event/"), 1);
+    let picture = format!("http://127.0.0.1:{}/sub/14.png", f.site.port);
+    assert_eq!(f.picture("Tides").await, Some(picture.clone()));
+
+    // It stays with the event, and is not asked for again.
+    f.site.edit(14, |post| (post.title, post.saved) = ("Tides and turbines", 1));
+    assert_eq!(f.polls(3).await, ["Updated Tides and turbines"]);
+    assert_eq!(f.picture("Tides and turbines").await, Some(picture));
+
+    // What is told as a list has none.
+    f.site.asked("");
+    let titles = ["A", "B", "C", "D", "E", "F", "G"];
+    let more = titles.iter().zip(20..).map(|(title, id)| post(id, title, 6));
+    f.site.posts.lock().unwrap().extend(more);
+    assert_eq!(f.polls(2).await.len(), 7);
+    assert!(f.site.asked("/sub/event/") <= 5);
+}
+
+#[tokio::test]
+async fn pages_elsewhere_are_asked_only_where_the_configuration_names_their_host() {
+    let other = Site::start(vec![post(14, "Ebb", 5)]);
+    let hosts = format!("lookups = [\"127.0.0.1:{}\"]", other.port);
+    for (extra, asked) in [("", 0), (hosts.as_str(), 1)] {
+        let mut f = followed(extra).await;
+        f.site.posts.lock().unwrap().push(Post { page: Some(other.port), ..post(14, "Ebb", 5) });
+        f.polls(2).await;
+        assert_eq!(other.asked("/sub/event/"), asked, "{extra}");
+    }
 }
 
 // ---- what the site does not say ----------------------------------------------------------------

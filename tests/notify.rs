@@ -58,6 +58,7 @@ fn notification(titles: &[&str]) -> Notification {
             categories_raw: Vec::new(),
             organizer: None,
             image: None,
+            page_image: None,
             join: None,
             recurrence: Recurrence::default(),
             created: None,

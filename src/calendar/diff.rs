@@ -851,6 +851,9 @@ impl Row {
         self.restamped = same && self.known.seen.last_modified != event.last_modified;
         self.fresh = !same || self.known.presence != Presence::Listed;
         event.judge(said.map(|said| said.verdict));
+        if event.url == self.known.seen.url {
+            event.page_image = self.known.seen.page_image.take();
+        }
         self.known.seen = event;
         self.known.fingerprint = fingerprint;
     }
@@ -862,6 +865,7 @@ fn same_text(a: &Event, b: &Event) -> bool {
         sequence: 0,
         created: None,
         last_modified: None,
+        page_image: None,
         ..event.clone()
     };
     strip(a) == strip(b)

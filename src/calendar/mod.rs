@@ -179,6 +179,10 @@ pub struct Event {
     /// An http(s) picture from `ATTACH` or `IMAGE` (RFC 7986, 5.10).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The picture that the event's page gives itself (`og:image`), asked for where the feed names
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_image: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinLink>,
     #[serde(default, skip_serializing_if = "Recurrence::is_empty")]
@@ -216,6 +220,11 @@ impl Event {
         } else {
             self.status = stated;
         }
+    }
+
+    /// A picture to show with it.
+    pub fn picture(&self) -> Option<&str> {
+        self.image.as_deref().or(self.page_image.as_deref())
     }
 
     pub fn is_all_day(&self) -> bool {

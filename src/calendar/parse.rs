@@ -1605,6 +1605,7 @@ impl<'a> Interpreter<'a> {
             categories_raw,
             organizer,
             image,
+            page_image: None,
             join,
             recurrence,
             created,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use url::Url;
 
 use super::{Event, Status, Verdict, identity, text};
 
@@ -103,6 +104,54 @@ pub fn page_status(html: &str) -> Option<Verdict> {
     }
 }
 
+/// The picture that a page gives itself: the first `og:image` (<https://ogp.me/>), http or https.
+pub fn page_image(html: &str, page: &Url) -> Option<String> {
+    let mut rest = html;
+    while let Some(at) = find(rest, "<meta") {
+        rest = &rest[at + "<meta".len()..];
+        let tag = attributes(rest);
+        let named = |name: &str| tag.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        let property = named("property").or_else(|| named("name"));
+        let is_image = property.is_some_and(|(_, value)| {
+            ["og:image", "og:image:url", "og:image:secure_url"].contains(value)
+        });
+        if let (true, Some((_, content))) = (is_image, named("content")) {
+            let url = page.join(&text::html_to_text(content)).ok()?;
+            return matches!(url.scheme(), "http" | "https").then(|| url.into());
+        }
+    }
+    None
+}
+
+/// Of a tag, from behind its name on.
+fn attributes(tag: &str) -> Vec<(&str, &str)> {
+    let mut all = Vec::new();
+    let mut rest = tag.trim_start();
+    while !rest.is_empty() && !rest.starts_with(['>', '<']) {
+        let end = rest.find(|c: char| c.is_whitespace() || "=>/".contains(c)).unwrap_or(rest.len());
+        let (key, after) = rest.split_at(end);
+        let after = after.trim_start();
+        let Some(value) = after.strip_prefix('=').map(str::trim_start) else {
+            // A slash, or an attribute without a value.
+            rest = after.strip_prefix('/').unwrap_or(after).trim_start();
+            continue;
+        };
+        let quoted = value.chars().next().filter(|c| "\"'".contains(*c));
+        let (value, after) = match quoted {
+            Some(quote) => match value[1..].split_once(quote) {
+                Some(parts) => parts,
+                None => return all,
+            },
+            None => value.split_at(
+                value.find(|c: char| c.is_whitespace() || c == '>').unwrap_or(value.len()),
+            ),
+        };
+        all.push((key, value));
+        rest = after.trim_start();
+    }
+    all
+}
+
 /// Where an ASCII word stands, whatever its case.
 fn find(text: &str, word: &str) -> Option<usize> {
     text.as_bytes().windows(word.len()).position(|w| w.eq_ignore_ascii_case(word.as_bytes()))
@@ -160,6 +209,28 @@ mod tests {
         assert_eq!(tribe_statuses(br#"{"code": "rest_no_route"}"#), None);
         assert_eq!(tribe_statuses(b"<html>"), None);
         assert_eq!(tribe_statuses(b"[]"), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn pictures_of_pages() {
+        let page = Url::parse("https://events.example.edu/event/optics/").unwrap();
+        for (html, expected) in [
+            (
+                r#"<META content='/p/a.png?w=1&amp;h=2' Property="og:image" />"#,
+                Some("https://events.example.edu/p/a.png?w=1&h=2"),
+            ),
+            (
+                r#"<meta charset=utf-8><meta name=og:image content=https://cdn.example.org/a.png>"#,
+                Some("https://cdn.example.org/a.png"),
+            ),
+            (r#"<meta property="og:image:width" content="3"><meta property="og:title">"#, None),
+            (r#"<meta property="og:image" content="javascript:alert(1)">"#, None),
+            (r#"<meta property="og:image" content="https://a.example/x.png"#, None),
+            ("<meta / = '' x <meta", None),
+            ("<meta", None),
+        ] {
+            assert_eq!(page_image(html, &page).as_deref(), expected, "{html}");
+        }
     }
 
     #[test]

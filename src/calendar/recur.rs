@@ -545,6 +545,7 @@ fn once(event: &Event) -> Event {
         categories_raw: event.categories_raw.clone(),
         organizer: event.organizer.clone(),
         image: event.image.clone(),
+        page_image: event.page_image.clone(),
         join: event.join.clone(),
         recurrence: NO_RECURRENCE,
         created: event.created,

@@ -155,8 +155,9 @@ pub struct Feed {
     pub settle: SignedDuration,
     /// How long an event must be gone before it is told as withdrawn. Default 30 min.
     pub confirm: SignedDuration,
-    /// Ask the publisher's site, on the feed's own host, what the feed does not say. Default: yes.
-    pub lookups: bool,
+    /// Ask the publisher's site what the feed does not say: on the feed's own host, and on these
+    /// (`host` or `host:port`). Default: on its own; none asks nobody.
+    pub lookups: Option<Vec<String>>,
     /// May be on this machine or its own network: see [`guard`](crate::guard). Default: no.
     pub private: bool,
     pub auth: Option<Auth>,
@@ -195,7 +196,7 @@ impl Feed {
             every: SignedDuration::from_mins(15),
             settle: SignedDuration::from_mins(5),
             confirm: SignedDuration::from_mins(30),
-            lookups: true,
+            lookups: Some(Vec::new()),
             private: false,
             auth: None,
             headers: Vec::new(),

@@ -203,7 +203,10 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     let max_bytes = r.parsed(&mut table, "max_size", values::size);
     let timezone = r.parsed(&mut table, "timezone", values::timezone);
     let user_agent = r.parsed(&mut table, "user_agent", values::line);
-    let lookups = !table.has("lookups") || r.flag(&mut table, "lookups");
+    let lookups = match table.is_list("lookups") {
+        true => r.parsed_list(&mut table, "lookups", values::host),
+        false => (!table.has("lookups") || r.flag(&mut table, "lookups")).then(Vec::new),
+    };
 
     let private = r.flag(&mut table, "private");
 

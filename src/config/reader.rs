@@ -74,6 +74,11 @@ impl<'a> Table<'a> {
         self.entries.get(key).is_some_and(|value| value.get_ref().as_table().is_some())
     }
 
+    /// Whether a key is written as a list.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| value.get_ref().is_array())
+    }
+
     /// Whether a key is written as `[]`.
     pub fn is_empty_list(&self, key: &str) -> bool {
         let list = self.entries.get(key).and_then(|value| value.get_ref().as_array());

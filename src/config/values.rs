@@ -372,6 +372,17 @@ pub(super) fn http_url(text: &str) -> Parsed<Url> {
     Ok(url)
 }
 
+/// A host, or a host with a port.
+pub(super) fn host(text: &str) -> Parsed<String> {
+    let text = text.trim();
+    match Url::parse(&format!("https://{text}/")) {
+        Ok(url) if url.as_str() == format!("https://{}/", text.to_lowercase()) => {
+            Ok(text.to_lowercase())
+        }
+        _ => wrong("this is not a host", "write it such as `events.example.edu`"),
+    }
+}
+
 /// A URL of Discord's gateway.
 pub(super) fn websocket_url(text: &str) -> Parsed<Url> {
     absolute(text, &["ws", "wss"])

@@ -490,8 +490,7 @@ impl Composer<'_> {
             rows.retain(|row| row.label == "When" || row.is_changed() || row.label == "Note");
             about = about.filter(|(label, _)| *label != "About");
         }
-        let image =
-            event.image.as_deref().filter(|_| alone && !brief).and_then(|url| self.url(url));
+        let image = event.picture().filter(|_| alone && !brief).and_then(|url| self.url(url));
         let page = links.iter().find(|link| link.label == "Details");
         let calendar = (alone && !off && !brief && tone != Tone::Withdrawn)
             .then(|| {

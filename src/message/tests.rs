@@ -46,6 +46,7 @@ fn event(start: When, end: When) -> Event {
             email: "physics@example.edu".to_owned(),
         }),
         image: None,
+        page_image: None,
         join: Some(JoinLink {
             service: "Zoom".to_owned(),
             url: "https://example.zoom.us/j/123456789".to_owned(),

@@ -317,7 +317,7 @@ impl Pipeline {
                 continue;
             }
             let (feed, key, repost) = (one.feed.clone(), one.key.clone(), wish.repost);
-            let picture = event.image.clone().filter(|_| wish.covers);
+            let picture = event.picture().filter(|_| wish.covers).map(str::to_owned);
             all.push(Wanted { name, feed, key, start, end, body, picture, repost });
         }
         all

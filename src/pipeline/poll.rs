@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::calendar::diff::{self, Change, Glance, Known, Marks, Note, Reading};
+use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note, Reading};
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
@@ -260,7 +260,10 @@ impl Pipeline {
             Some(_) => std::mem::take(&mut reading.statuses),
             None => BTreeMap::new(),
         };
-        let outcome = self.compare(feed, reading, site.as_ref(), restart, &cx).await?;
+        let mut outcome = self.compare(feed, reading, site.as_ref(), restart, &cx).await?;
+        if let Some(site) = &site {
+            illustrate(site, &mut outcome).await;
+        }
         self.report(feed, &outcome.notes);
         let prints = match complete {
             true => prints.into_new(),
@@ -839,6 +842,22 @@ impl Pipeline {
     /// What the operator was told of a feed as a whole at its last poll.
     pub fn notes(&self, feed: &str) -> Vec<Note> {
         lock(&self.reported).get(feed).cloned().unwrap_or_default()
+    }
+}
+
+/// Asks the pages of new events without a picture for theirs.
+async fn illustrate(site: &Site<'_>, outcome: &mut diff::Outcome) {
+    let bare =
+        |change: &&mut Change| change.kind == ChangeKind::New && change.after.picture().is_none();
+    let mut new: Vec<&mut Change> = outcome.changes.iter_mut().filter(bare).collect();
+    let events: Vec<&Event> = new.iter().map(|change| &change.after).collect();
+    let pictures = site.pictures(&events).await;
+    let found = new.iter_mut().zip(pictures).filter(|(_, picture)| picture.is_some());
+    for (change, picture) in found {
+        if let Some(known) = outcome.write.iter_mut().find(|known| known.key == change.key) {
+            known.seen.page_image.clone_from(&picture);
+        }
+        change.after.page_image = picture;
     }
 }
 

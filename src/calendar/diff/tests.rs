@@ -24,6 +24,7 @@ pub(crate) fn event(uid: &str, summary: &str, start: &str) -> Event {
         categories_raw: Vec::new(),
         organizer: None,
         image: None,
+        page_image: None,
         join: None,
         recurrence: Default::default(),
         created: None,
