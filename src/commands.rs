@@ -630,13 +630,20 @@ pub async fn check(
             }
         }
     }
+    let mut found = Vec::new();
+    if let Some(bot) = registry.bot() {
+        let servers = discord::servers(bot, config).await;
+        found.extend(servers.into_iter().map(|(what, end)| (format!("discord {what}"), end)));
+    }
     for endpoint in addresses(config, registry, None) {
-        let id = &endpoint.id;
-        match endpoint.notifier.check().await {
-            Ok(what) => writeln!(out, "ok    receiver {id}: {what}")?,
+        found.push((format!("receiver {}", endpoint.id), endpoint.notifier.check().await));
+    }
+    for (what, end) in found {
+        match end {
+            Ok(described) => writeln!(out, "ok    {what}: {described}")?,
             Err(error) => {
                 good = false;
-                writeln!(out, "FAIL  receiver {id}: {error}")?;
+                writeln!(out, "FAIL  {what}: {error}")?;
             }
         }
     }

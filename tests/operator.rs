@@ -146,7 +146,12 @@ const VIEW: u64 = 1 << 10;
 const SEND: u64 = 1 << 11;
 const EMBED: u64 = 1 << 14;
 const HISTORY: u64 = 1 << 16;
+const CALL_ALL: u64 = 1 << 17;
+const MANAGE_THREADS: u64 = 1 << 34;
+const BEGIN_THREADS: u64 = 1 << 35;
 const IN_THREADS: u64 = 1 << 38;
+const CREATE_EVENTS: u64 = 1 << 44;
+const PIN: u64 = 1 << 51;
 
 /// A server in which everyone may do this, and the channel denies that.
 fn server(everyone: u64, denied: u64) -> Wire {
@@ -157,16 +162,27 @@ fn server(everyone: u64, denied: u64) -> Wire {
         };
         match (request.method.as_str(), request.path.as_str()) {
             ("GET", "/users/@me") => Reply::ok(json!({ "id": "1" })),
-            ("GET", "/applications/@me") => Reply::ok(json!({ "id": "17" })),
+            ("GET", "/applications/@me") => {
+                Reply::ok(json!({ "id": "17", "name": "Beadle", "verify_key": "ab".repeat(32) }))
+            }
             ("GET", "/channels/7") => Reply::ok(general("7", 0)),
             ("GET", "/channels/8") => {
                 let mut thread = general("8", 11);
                 thread["permission_overwrites"] = json!([]);
                 Reply::ok(thread)
             }
+            ("GET", "/channels/10") => {
+                let mut forum = general("10", 15);
+                forum["available_tags"] =
+                    json!([{ "id": "91", "name": "Talks", "moderated": true }]);
+                Reply::ok(forum)
+            }
             ("GET", "/guilds/5") => {
-                Reply::ok(json!({ "id": "5", "name": "Example", "owner_id": "2",
-                "roles": [{ "id": "5", "permissions": everyone.to_string() }] }))
+                Reply::ok(json!({ "id": "5", "name": "Example", "owner_id": "2", "roles": [
+                    { "id": "5", "permissions": everyone.to_string() },
+                    { "id": "71", "name": "Staff", "permissions": "0", "mentionable": false },
+                    { "id": "72", "name": "Fans", "permissions": "0", "mentionable": true },
+                ]}))
             }
             ("GET", "/guilds/5/members/1") => Reply::ok(json!({ "roles": [] })),
             ("POST", "/channels/7/messages") => Reply::ok(json!({ "id": "9" })),
@@ -211,6 +227,73 @@ async fn check_names_the_permission_that_is_missing() {
     }
 }
 
+/// What `check` finds missing in Discord.
+async fn failures(world: &World) -> Vec<String> {
+    let (config, registry) = (world.config(), registry(world));
+    let mut found = vec![registry.get("channel/discord").unwrap().notifier.check().await];
+    let servers = notify::discord::servers(registry.bot().unwrap(), &config).await;
+    found.extend(servers.into_iter().map(|(_, end)| end));
+    found.into_iter().filter_map(|end| Some(end.err()?.to_string())).collect()
+}
+
+#[tokio::test]
+async fn check_names_what_this_configuration_needs_and_no_other() {
+    let posting = VIEW | SEND | EMBED | HISTORY;
+    let threads = "channel = \"7\", thread_per_event = true";
+    let (forum, tags) = ("channel = \"10\"", "channel = \"10\", tags = { A = \"talks\" }");
+    let ping = |roles: &str| format!("ping = {roles}\nremind = [");
+    let in_forum = posting | IN_THREADS;
+    let table = [
+        ("channel = \"7\"", threads.to_owned(), posting | IN_THREADS, "Create Public Threads"),
+        ("channel = \"7\"", threads.to_owned(), posting | BEGIN_THREADS, "Messages in Threads"),
+        ("channel = \"7\"", threads.to_owned(), posting | BEGIN_THREADS | IN_THREADS, ""),
+        ("channel = \"7\"", forum.to_owned(), posting, "Send Messages in Threads"),
+        ("channel = \"7\"", forum.to_owned(), in_forum, ""),
+        ("channel = \"7\"", tags.to_owned(), in_forum, "Manage Threads"),
+        ("channel = \"7\"", tags.to_owned(), in_forum | MANAGE_THREADS, ""),
+        ("remind = [", ping("[\"72\"]"), posting, ""),
+        ("remind = [", ping("[\"71\"]"), posting, "or let anyone mention Staff"),
+        ("remind = [", ping("{ reminder = [\"71\"] }"), posting | CALL_ALL, ""),
+        ("remind = [", ping("[\"73\"]"), posting | CALL_ALL, "has no role 73"),
+    ];
+    for (from, to, everyone, expected) in table {
+        let wire = server(everyone, 0);
+        let mut world = of_server(&wire, "7");
+        world.edit(from, &to);
+        let found = failures(&world).await;
+        match expected {
+            "" => assert_eq!(found, [""; 0], "{to}"),
+            _ => assert!(found.len() == 1 && found[0].contains(expected), "{found:?}, {expected}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_sees_another_application_and_a_server_without_the_bot() {
+    let wire = server(VIEW | SEND | EMBED | HISTORY, 0);
+    let key = "cd".repeat(32);
+    let table = [
+        ("application_id = \"17\"".to_owned(), ""),
+        ("application_id = \"18\"".to_owned(), "the application 17 Beadle, and application_id"),
+        (format!("public_key = \"{}\"", "AB".repeat(32)), ""),
+        (format!("public_key = \"{key}\""), "public_key is not that of Beadle"),
+        ("guild = \"5\"".to_owned(), ""),
+        ("guild = \"6\"".to_owned(), "10003"),
+    ];
+    for (keys, expected) in table {
+        let mut world = of_server(&wire, "7");
+        world.edit("[discord]", &format!("[discord]\ncommands = true\n{keys}"));
+        if keys.starts_with("public_key") {
+            world.edit("[discord]", "[http]\nlisten = \"127.0.0.1:0\"\n[discord]");
+        }
+        let found = failures(&world).await;
+        match expected {
+            "" => assert_eq!(found, [""; 0], "{keys}"),
+            _ => assert!(found.len() == 1 && found[0].contains(expected), "{found:?}, {keys}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_invitation_asks_for_what_is_needed() {
     let wire = server(0, 0);
@@ -223,6 +306,47 @@ async fn an_invitation_asks_for_what_is_needed() {
     );
     assert_eq!(invitation.lines().next(), Some(url.as_str()));
     assert!(invitation.contains("View Channel, Send Messages, Embed Links and Read"));
+}
+
+/// With everything configured, what is asked for at the invitation is what `check` looks for: with
+/// all of it nothing is missing, and without one of them that one is named.
+#[tokio::test]
+async fn the_invitation_and_check_agree() {
+    let all = [
+        (VIEW, "View Channel"),
+        (SEND, "Send Messages"),
+        (BEGIN_THREADS, "Create Public Threads"),
+        (IN_THREADS, "Send Messages in Threads"),
+        (EMBED, "Embed Links"),
+        (HISTORY, "Read Message History"),
+        (CALL_ALL, "Mention @everyone, @here, and All Roles"),
+        (CREATE_EVENTS, "Create Events"),
+        (PIN, "Pin Messages"),
+    ];
+    let whole = all.iter().fold(0, |sum, (bit, _)| sum | bit);
+    for without in [0].into_iter().chain(all.iter().map(|(bit, _)| *bit)) {
+        let wire = server(whole & !without, 0);
+        let mut world = of_server(&wire, "7");
+        world.edit("channel = \"7\"", "channel = \"7\", thread_per_event = true");
+        world.edit("remind = [", "ping = [\"71\"]\nremind = [");
+        world.edit(
+            "[receiver.channel]",
+            "[[agenda]]\nname = \"Next days\"\nwatch = [\"all\"]\npin = true\nto = [\"channel\"]\n\
+             [[scheduled_events]]\nname = \"native\"\nguild = \"5\"\nwatch = [\"all\"]\n\
+             [receiver.channel]",
+        );
+        let http = Http::new(Duration::from_secs(10)).unwrap();
+        let invitation = commands::discord_invite(&world.config(), &http).await.unwrap();
+        let url = invitation.lines().next().unwrap();
+        assert_eq!(url.rsplit("permissions=").next(), Some(whole.to_string().as_str()));
+        let found = failures(&world).await;
+        let Some((_, name)) = all.iter().find(|(bit, _)| *bit == without) else {
+            assert_eq!(found, [""; 0]);
+            continue;
+        };
+        let [found] = &found[..] else { panic!("{name}: {found:?}") };
+        assert!(found.contains(&format!("lacks {name}")), "{name}: {found}");
+    }
 }
 
 #[tokio::test]

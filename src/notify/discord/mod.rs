@@ -43,7 +43,8 @@ use crate::message::discord::{Attention, render, thread_name};
 use crate::operator;
 use crate::plan::{Kind, Notification};
 pub use board::Board;
-pub use check::invitation;
+use check::Needs;
+pub use check::{invitation, servers};
 pub use http::{Answer, Bot, Http};
 use target::{Channel, Place, Post, Webhook};
 
@@ -69,7 +70,7 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
             address: String::new(),
             board: None,
             notifier: Arc::new(Discord {
-                place: Place::Channel(Channel::new(bot.clone(), channel, false, false, false)),
+                place: Place::Channel(Channel::new(bot.clone(), channel, Needs::default(), false)),
                 threads: false,
                 tags: BTreeMap::new(),
                 quiet: None,
@@ -89,8 +90,8 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
                         receiver.name
                     )));
                 };
-                let (threads, tags) = (target.thread_per_event, !target.tags.is_empty());
-                Place::Channel(Channel::new(bot, *id, threads, tags, target.crosspost))
+                let needs = Needs::of(config, receiver).unwrap_or_default();
+                Place::Channel(Channel::new(bot, *id, needs, target.crosspost))
             }
             Via::Webhook { url, thread, username, avatar } => Place::Webhook(Webhook {
                 http: http.clone(),

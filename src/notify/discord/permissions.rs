@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 use serenity::all::Permissions;
 
+use crate::notify::one_line;
+
 /// Newer than the library's list.
 pub(super) const PIN_MESSAGES: Permissions = Permissions::from_bits_retain(1 << 51);
 
 /// By the names that people see in Discord's settings.
-const NAMES: [(Permissions, &str); 9] = [
+const NAMES: [(Permissions, &str); 10] = [
     (Permissions::VIEW_CHANNEL, "View Channel"),
     (Permissions::SEND_MESSAGES, "Send Messages"),
     (Permissions::CREATE_PUBLIC_THREADS, "Create Public Threads"),
@@ -18,6 +20,7 @@ const NAMES: [(Permissions, &str); 9] = [
     (Permissions::EMBED_LINKS, "Embed Links"),
     (Permissions::READ_MESSAGE_HISTORY, "Read Message History"),
     (Permissions::MENTION_EVERYONE, "Mention @everyone, @here, and All Roles"),
+    (Permissions::MANAGE_THREADS, "Manage Threads"),
     (Permissions::CREATE_EVENTS, "Create Events"),
     (PIN_MESSAGES, "Pin Messages"),
 ];
@@ -38,42 +41,68 @@ fn read(value: Option<&Value>) -> Permissions {
     Permissions::from_bits_retain(bits.unwrap_or_default())
 }
 
-/// What a member may do in a channel: objects as the API gives them, the guild with its roles. Of a
-/// thread, `channel` is the one that it belongs to.
-pub(super) fn in_channel(guild: &Value, member: &Value, channel: &Value, me: &str) -> Permissions {
-    let id = |of: &Value| of.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+/// What a member may do in a server as a whole: objects as the API gives them, the server with its
+/// roles.
+pub(super) fn in_guild(guild: &Value, member: &Value, me: &str) -> Permissions {
     if guild.get("owner_id").and_then(Value::as_str) == Some(me) {
         return Permissions::from_bits_retain(u64::MAX);
     }
-    // The role of everyone has the id of the guild.
-    let everyone = id(guild);
-    let mine: Vec<&str> = list(member, "roles").filter_map(Value::as_str).collect();
-    let mut base = Permissions::empty();
-    for role in list(guild, "roles") {
-        let role_id = id(role);
-        if role_id == everyone || mine.contains(&role_id.as_str()) {
-            base |= read(role.get("permissions"));
-        }
+    // The role of everyone has the id of the server.
+    let (everyone, mine) = (id(guild), roles(member));
+    let base = list(guild, "roles")
+        .filter(|role| id(role) == everyone || mine.contains(&id(role)))
+        .fold(Permissions::empty(), |sum, role| sum | read(role.get("permissions")));
+    match base.contains(Permissions::ADMINISTRATOR) {
+        true => Permissions::from_bits_retain(u64::MAX),
+        false => base,
     }
-    if base.contains(Permissions::ADMINISTRATOR) {
-        return Permissions::from_bits_retain(u64::MAX);
+}
+
+/// What a member may do in a channel. Of a thread, `channel` is the one that it belongs to.
+pub(super) fn in_channel(guild: &Value, member: &Value, channel: &Value, me: &str) -> Permissions {
+    let mut may = in_guild(guild, member, me);
+    if may.contains(Permissions::ADMINISTRATOR) {
+        return may;
     }
-    let overwrites: HashMap<String, (Permissions, Permissions)> =
+    let overwrites: HashMap<&str, (Permissions, Permissions)> =
         list(channel, "permission_overwrites")
             .map(|one| (id(one), (read(one.get("deny")), read(one.get("allow")))))
             .collect();
     // First those of everyone, then those of all roles together, last the member's own.
-    let mut may = base;
-    let of_roles = mine.iter().filter_map(|role| overwrites.get(*role));
+    let of_roles = roles(member).into_iter().filter_map(|role| overwrites.get(role));
     let of_roles = of_roles.fold((Permissions::empty(), Permissions::empty()), |sum, one| {
         (sum.0 | one.0, sum.1 | one.1)
     });
-    let steps = [overwrites.get(&everyone), Some(&of_roles), overwrites.get(me)];
+    let steps = [overwrites.get(id(guild)), Some(&of_roles), overwrites.get(me)];
     for (deny, allow) in steps.into_iter().flatten() {
         may = may.difference(*deny) | *allow;
     }
     // Who cannot see a channel can do nothing there.
     if may.contains(Permissions::VIEW_CHANNEL) { may } else { Permissions::empty() }
+}
+
+/// Those of the roles that only who may call everyone may call; none where one of them is not the
+/// server's.
+/// <https://docs.discord.com/developers/topics/permissions#role-object>
+pub(super) fn not_mentionable(guild: &Value, called: &[u64]) -> Result<Vec<String>, u64> {
+    let mut guarded = Vec::new();
+    for role in called {
+        let name = role.to_string();
+        let found = list(guild, "roles").find(|one| id(one) == name).ok_or(*role)?;
+        if found.get("mentionable").and_then(Value::as_bool) != Some(true) {
+            let named = found.get("name").and_then(Value::as_str).map(one_line);
+            guarded.push(named.unwrap_or(name));
+        }
+    }
+    Ok(guarded)
+}
+
+fn id(of: &Value) -> &str {
+    of.get("id").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn roles(member: &Value) -> Vec<&str> {
+    list(member, "roles").filter_map(Value::as_str).collect()
 }
 
 fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
@@ -116,6 +145,17 @@ mod tests {
         let own = [("6", 0, SEND), ("1", SEND, EMBED), ("7", VIEW, 0)];
         assert_eq!(may(VIEW, 0, &own, "2"), VIEW | EMBED, "its own is the last word");
         assert_eq!(may(SEND, EMBED, &[], "2"), 0, "who cannot see can do nothing");
+    }
+
+    #[test]
+    fn in_the_server_no_channel_bears_on_it() {
+        let guild = json!({ "id": "5", "owner_id": "2", "roles": [
+            { "id": "5", "permissions": VIEW.to_string() },
+            { "id": "6", "permissions": (1_u64 << 44).to_string() },
+        ]});
+        let may = |roles: Value| in_guild(&guild, &json!({ "roles": roles }), "1");
+        assert_eq!(may(json!([])), Permissions::VIEW_CHANNEL);
+        assert!(may(json!(["6"])).contains(Permissions::CREATE_EVENTS));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use url::Url;
 
+use super::check::Needs;
 use super::http::{Answer, Bot, Call, Http};
 use super::{API, DEFAULT_HOST, QUEUE, chain, check, gone, outcome, readback, text, unasked};
 use crate::config::secret::SecretSource;
@@ -106,21 +107,20 @@ impl Kind {
 pub(super) struct Channel {
     pub bot: Bot,
     pub id: u64,
-    threads: bool,
-    tags: bool,
+    needs: Needs,
     crosspost: bool,
     /// Asked for where it matters, and kept until something is refused.
     kind: Mutex<Option<Kind>>,
 }
 
 impl Channel {
-    pub fn new(bot: Bot, id: u64, threads: bool, tags: bool, crosspost: bool) -> Channel {
-        Channel { bot, id, threads, tags, crosspost, kind: Mutex::default() }
+    pub fn new(bot: Bot, id: u64, needs: Needs, crosspost: bool) -> Channel {
+        Channel { bot, id, needs, crosspost, kind: Mutex::default() }
     }
 
     /// Whether it takes what will be posted; gives what it is called.
     pub async fn look(&self) -> Result<String, NotifyError> {
-        check::channel(&self.bot, self.id, self.threads).await
+        check::channel(&self.bot, self.id, &self.needs).await
     }
 
     /// Posts, and does what belongs to it.
@@ -138,7 +138,7 @@ impl Channel {
             return Ok(receipt);
         };
         let message = format!("/channels/{}/messages/{message}", self.id);
-        if self.threads && post.of_event {
+        if self.needs.threads && post.of_event {
             let body = json!({ "name": post.name, "auto_archive_duration": AUTO_ARCHIVE });
             let path = format!("{message}/threads");
             let done = self.bot.call(Method::POST, &path, Some(&body)).await;
@@ -195,14 +195,16 @@ impl Channel {
         }
         let known = self.known().clone();
         let kind = match known {
-            None if self.threads || self.tags => Some(self.ask().await.map_err(unasked)?.0),
+            None if self.needs.threads || !self.needs.tags.is_empty() => {
+                Some(self.ask().await.map_err(unasked)?.0)
+            }
             known => known,
         };
         let id = self.id.to_string();
         match &kind {
             Some(Kind::Forum { tags }) => self.begin(post, tags).await,
             Some(Kind::Category) => Err(check::is_category(&id)),
-            Some(Kind::Thread) if self.threads => Err(check::is_a_thread(&id)),
+            Some(Kind::Thread) if self.needs.threads => Err(check::is_a_thread(&id)),
             _ => {
                 let answer = self.write(&id, &message).await?;
                 let refused = answer.code().is_some_and(|code| NO_MESSAGES_HERE.contains(&code));
