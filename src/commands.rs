@@ -824,6 +824,8 @@ pub async fn status(
     write!(out, "outbox: {waiting} waiting, {sent} sent, {dead} dead")?;
     match next {
         Some(next) if next <= now => writeln!(out, "; the next is due now")?,
+        // All that waits does so for what is parked.
+        Some(next) if next >= NEVER => writeln!(out)?,
         Some(next) => writeln!(out, "; the next is tried at {}", at(next))?,
         None => writeln!(out)?,
     }

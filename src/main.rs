@@ -277,7 +277,8 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Once(path) => {
             let pipeline = app::open(Config::load(&path.config)?).await?;
             let (all_read, delivered) = app::once(&pipeline).await?;
-            good = all_read && delivered.dead == 0;
+            let parked = pipeline.store.parked().await?;
+            good = all_read && delivered.dead == 0 && parked.is_empty();
             String::new()
         }
         Command::Check(path) => {

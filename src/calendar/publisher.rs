@@ -104,12 +104,17 @@ pub fn page_status(html: &str) -> Option<Verdict> {
     }
 }
 
+/// How much of a page is looked at for its picture, which its head names, and of each tag: no page
+/// costs more than this.
+const MAX_HEAD: usize = 128 << 10;
+const MAX_TAG: usize = 2 << 10;
+
 /// The picture that a page gives itself: the first `og:image` (<https://ogp.me/>), http or https.
 pub fn page_image(html: &str, page: &Url) -> Option<String> {
-    let mut rest = html;
+    let mut rest = &html[..html.floor_char_boundary(MAX_HEAD)];
     while let Some(at) = find(rest, "<meta") {
         rest = &rest[at + "<meta".len()..];
-        let tag = attributes(rest);
+        let tag = attributes(&rest[..rest.floor_char_boundary(MAX_TAG)]);
         let named = |name: &str| tag.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         let property = named("property").or_else(|| named("name"));
         let is_image = property.is_some_and(|(_, value)| {
@@ -227,6 +232,8 @@ mod tests {
             (r#"<meta property="og:image" content="javascript:alert(1)">"#, None),
             (r#"<meta property="og:image" content="https://a.example/x.png"#, None),
             ("<meta / = '' x <meta", None),
+            (&"<meta=".repeat(1 << 20), None),
+            (&"<meta x='".repeat(1 << 20), None),
             ("<meta", None),
         ] {
             assert_eq!(page_image(html, &page).as_deref(), expected, "{html}");

@@ -98,7 +98,7 @@ const MAX_ROLES: usize = 20;
 
 /// `ping = ["role id"]`, or `ping = { new = ["role id"], … }`.
 pub(super) fn ping<'a>(r: &mut Reader<'a>, watch: &mut Table<'a>) -> Option<Ping> {
-    if !watch.has("ping") {
+    if !watch.may_have("ping") {
         return None;
     }
     if !watch.is_table("ping") {
@@ -157,9 +157,12 @@ pub(super) fn target<'a>(
             "a channel needs the token of a bot",
             "add [discord] with token = { env = \"DISCORD_TOKEN\" }",
         ),
-        (false, false) | (true, true) => r.error(
+        (true, true) | (false, false) => r.error(
             table.span.clone(),
-            format!("`{}` needs either `channel` or `webhook`", table.path),
+            match table.has("channel") {
+                true => format!("`{}` has both `channel` and `webhook`", table.path),
+                false => format!("`{}` needs either `channel` or `webhook`", table.path),
+            },
             "a channel needs a bot; a webhook needs only its URL, kept as a secret",
         ),
         (true, false) => {

@@ -64,6 +64,11 @@ impl<'a> Table<'a> {
         self.entries.get(key)
     }
 
+    /// Whether a key that belongs here is written.
+    pub fn may_have(&mut self, key: &'static str) -> bool {
+        self.get(key).is_some()
+    }
+
     /// Whether a key is written at all, be its value right or wrong.
     pub fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)

@@ -361,7 +361,7 @@ error: config.toml:9:1: unknown key `colour`
   |
 9 | colour = 3
   | ^^^^^^
-  hint: known in `watch`: `announce`, `categories`, `exclude`, `feeds`, `name`, `on_change`, `remind`, `remind_all_day`, `to`, `welcome`
+  hint: known in `watch`: `announce`, `categories`, `exclude`, `feeds`, `name`, `on_change`, `ping`, `remind`, `remind_all_day`, `to`, `welcome`
 "##);
     assert_snapshot!(added("[reciever.x]
 terminal = true"), @r##"

@@ -2,18 +2,18 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use super::dates::Period;
-use super::words::utf16;
+use super::words::{cut, utf16};
 use crate::calendar::{local, text};
 
 /// Longest that a button of Discord takes.
 const MAX_LINK: usize = 512;
 
 /// Google Calendar's form for a new event, which needs no account of ours and which other calendars
-/// understand too. As much of place and page as there is room for; none where not even the title
-/// fits. A passcode is never in it: the link may be passed on.
+/// understand too. As much of place and page as there is room for, and of a title that leaves none.
+/// A passcode is never in it: the link may be passed on.
 pub(super) fn calendar_link(
     title: &str,
     period: &Period,
@@ -24,22 +24,35 @@ pub(super) fn calendar_link(
     let place = text::redact_passcodes(place);
     let page = page.map(text::redact_join_url);
     let dates = dates(period)?;
-    [(true, true), (true, false), (false, true), (false, false)].into_iter().find_map(
-        |(with_place, with_page)| {
-            let mut url = Url::parse("https://calendar.google.com/calendar/render").ok()?;
-            url.query_pairs_mut()
-                .append_pair("action", "TEMPLATE")
-                .append_pair("text", &title)
-                .append_pair("dates", &dates);
-            if with_place && !place.is_empty() {
-                url.query_pairs_mut().append_pair("location", &place);
-            }
-            if let Some(page) = page.as_deref().filter(|_| with_page) {
-                url.query_pairs_mut().append_pair("details", page);
-            }
-            Some(String::from(url)).filter(|url| utf16(url) <= MAX_LINK)
-        },
-    )
+    let with = |title: &str, place: &str, page: Option<&str>| {
+        let mut url = Url::parse("https://calendar.google.com/calendar/render").ok()?;
+        url.query_pairs_mut()
+            .append_pair("action", "TEMPLATE")
+            .append_pair("text", title)
+            .append_pair("dates", &dates);
+        if !place.is_empty() {
+            url.query_pairs_mut().append_pair("location", place);
+        }
+        if let Some(page) = page {
+            url.query_pairs_mut().append_pair("details", page);
+        }
+        Some(String::from(url)).filter(|url| utf16(url) <= MAX_LINK)
+    };
+    let page = page.as_deref();
+    with(&title, &place, page)
+        .or_else(|| with(&title, &place, None))
+        .or_else(|| with(&title, "", page))
+        .or_else(|| with(&title, "", None))
+        .or_else(|| {
+            // With the mark that it was cut.
+            let taken = utf16(&with("…", "", None)?);
+            with(&cut(&title, MAX_LINK - taken + 1, encoded), "", None)
+        })
+}
+
+/// The length of a text inside an address.
+fn encoded(text: &str) -> usize {
+    form_urlencoded::byte_serialize(text.as_bytes()).map(str::len).sum()
 }
 
 /// `20261202T203000Z/20261202T214500Z`; of whole days `20261204/20261207`, the day after the last.
@@ -87,7 +100,13 @@ mod tests {
             let text = url.query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned();
             assert_eq!(text, title);
         }
-        assert_eq!(link(&"x".repeat(500), "", None), None);
+        for long in ["x".repeat(500), "日本語の題".repeat(50)] {
+            let url = link(&long, "Hall 2", None).unwrap();
+            assert!((MAX_LINK - 60..=MAX_LINK).contains(&url.len()), "{url}");
+            let url = Url::parse(&url).unwrap();
+            let text = url.query_pairs().find(|(name, _)| name == "text").unwrap().1.into_owned();
+            assert!(text.ends_with('…') && long.starts_with(text.trim_end_matches('…')), "{text}");
+        }
     }
 
     #[test]

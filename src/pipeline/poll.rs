@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
-use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note, Reading};
+use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note, Reading, Told};
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
@@ -856,6 +856,9 @@ async fn illustrate(site: &Site<'_>, outcome: &mut diff::Outcome) {
     for (change, picture) in found {
         if let Some(known) = outcome.write.iter_mut().find(|known| known.key == change.key) {
             known.seen.page_image.clone_from(&picture);
+            if let Told::Listed(told) = &mut known.told {
+                told.page_image.clone_from(&picture);
+            }
         }
         change.after.page_image = picture;
     }

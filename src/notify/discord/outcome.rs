@@ -46,6 +46,8 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
     use Class::{Gone, Permanent, Retry, Uncertain};
     let (class, advice) = match (answer.status, answer.code().unwrap_or_default()) {
         (429, _) => (Retry, "Discord's rate limit is used up"),
+        // Old threads are archived in time, and their number goes down.
+        (_, 160_006) => (Retry, "the server has as many open threads as it may have"),
         (_, 20016 | 20028 | 20029 | 40003 | 40062) => (Retry, "Discord asks to write more slowly"),
         (500.., _) | (_, 130_000) => (Uncertain, "Discord has a problem"),
         (408, _) => (Uncertain, "Discord did not get the request in time"),
@@ -111,7 +113,8 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
 /// The answer itself: `HTTP 400, 50035 Invalid Form Body; embeds.0.title: Must be 256 or fewer`.
 fn quote(answer: &Answer) -> String {
     let mut text = format!("HTTP {}", answer.status);
-    if let Some(code) = answer.code() {
+    // Zero is no code: Discord has nothing to add.
+    if let Some(code) = answer.code().filter(|code| *code != 0) {
         text.push_str(&format!(", {code}"));
     }
     if let Some(message) = answer.json.get("message").and_then(Value::as_str) {
