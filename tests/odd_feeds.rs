@@ -139,3 +139,109 @@ fn a_day_is_a_day_when_the_clock_changes() {
                     1 2026-03-08T03:00:00Z/2026-03-08T09:00:00Z";
     assert_eq!(got, expected);
 }
+
+#[test]
+fn wall_times_in_a_gap_follow_the_clock_before_it() {
+    // On 29 March 2026 London goes from 01:00 to 02:00; 01:00 is the very instant of the change.
+    let got = event(
+        "DTSTART;TZID=Europe/London:20260329T003000\nDURATION:PT5M\n\
+         RRULE:FREQ=HOURLY;BYMINUTE=0,30;COUNT=7",
+    );
+    let starts: Vec<&str> = got.lines().map(|line| &line[13..18]).collect();
+    assert_eq!(starts, ["00:30", "01:00", "01:30", "02:00", "02:30"], "{got}");
+}
+
+#[test]
+fn an_end_in_the_hour_that_comes_twice_is_the_second_one() {
+    // 02:15 to 03:15 in Berlin; on 25 October 2026 an hour after 02:15 it is 02:15 again.
+    let got = event(
+        "DTSTART;TZID=Europe/Berlin:20261024T021500\nDTEND;TZID=Europe/Berlin:20261024T031500\n\
+         RRULE:FREQ=DAILY;COUNT=3",
+    );
+    let expected = "1 2026-10-24T00:15:00Z/2026-10-24T01:15:00Z\n\
+                    1 2026-10-25T00:15:00Z/2026-10-25T01:15:00Z\n\
+                    1 2026-10-26T01:15:00Z/2026-10-26T02:15:00Z";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn rules_with_strays_are_read() {
+    let dates =
+        "1 2026-12-02T12:00:00Z/2026-12-02T12:00:00Z\n1 2026-12-09T12:00:00Z/2026-12-09T12:00:00Z";
+    for (rule, warns) in [
+        ("FREQ=WEEKLY;COUNT=2;", false),
+        ("RRULE:FREQ=WEEKLY;COUNT=2", true),
+        ("RRULE:RRULE:Anything;FREQ=WEEKLY;COUNT=2", true),
+        ("FREQ=WEEKLY;nothing;COUNT=2", true),
+    ] {
+        let got = event(&format!("DTSTART:20261202T120000Z\nRRULE:{rule}"));
+        let warning = format!(
+            "\n! line 5: event 1: RRULE {}: what is no part of a rule is ignored",
+            rule.to_ascii_uppercase()
+        );
+        assert_eq!(got, format!("{dates}{}", if warns { &warning } else { "" }), "{rule}");
+    }
+}
+
+#[test]
+fn a_date_with_a_time_of_day_is_a_time() {
+    for (lines, expected) in [
+        (
+            "DTSTART;VALUE=DATE:20261202T210000Z\nDTEND;VALUE=DATE:20261202T214500Z",
+            "1 2026-12-02T21:00:00Z/2026-12-02T21:45:00Z",
+        ),
+        ("DTSTART;VALUE=DATE:20261202T000000", "1 2026-12-02/2026-12-03"),
+    ] {
+        assert_eq!(event(lines), expected);
+    }
+}
+
+#[test]
+fn a_start_without_a_zone_is_in_that_of_its_end() {
+    for (lines, expected) in [
+        (
+            "DTSTART:20261202T111500\nDTEND;TZID=Europe/Amsterdam:20261202T130000",
+            "1 2026-12-02T10:15:00Z/2026-12-02T12:00:00Z",
+        ),
+        // Read as the audience's.
+        (
+            "DTSTART:20261202T111500\nDTEND:20261202T170000Z",
+            "1 2026-12-02T16:15:00Z/2026-12-02T17:00:00Z",
+        ),
+    ] {
+        assert_eq!(event(lines), expected);
+    }
+}
+
+#[test]
+fn a_zone_whose_name_is_escaped_is_found() {
+    for (defined, used) in
+        [("Here\\, there", "\"Here, there\""), ("Here, there", "\"Here\\, there\""), (" 1", " 1")]
+    {
+        let got = read(&format!(
+            "BEGIN:VTIMEZONE\nTZID:{defined}\nBEGIN:STANDARD\nDTSTART:16010101T000000\n\
+             TZOFFSETFROM:+0900\nTZOFFSETTO:+0800\nEND:STANDARD\nEND:VTIMEZONE\n\
+             BEGIN:VEVENT\nUID:1\nDTSTART;TZID={used}:20261202T093000\nEND:VEVENT"
+        ));
+        assert_eq!(got, "1 2026-12-02T01:30:00Z/2026-12-02T01:30:00Z", "{defined}");
+    }
+}
+
+#[test]
+fn an_all_day_series_is_excepted_by_instants_too() {
+    // Midnight in Berlin, and midnight in UTC, which is how many write a date.
+    for (exdate, left) in [
+        ("EXDATE;TZID=Europe/Berlin:20261203T000000", 2),
+        ("EXDATE:20261202T230000Z", 2),
+        ("EXDATE:20261203T000000Z", 2),
+        ("EXDATE:20261204T233000Z", 3),
+    ] {
+        let got = read(&format!(
+            "X-WR-TIMEZONE:Europe/Berlin\nBEGIN:VEVENT\nUID:1\n\
+             DTSTART;TZID=Europe/Berlin:20261202T000000\nDTEND;TZID=Europe/Berlin:20261203T000000\n\
+             RRULE:FREQ=DAILY;COUNT=3\n{exdate}\nEND:VEVENT"
+        ));
+        assert_eq!(got.lines().count(), left, "{exdate}: {got}");
+        assert_eq!(got.contains("1 2026-12-03/"), left == 3, "{exdate}: {got}");
+    }
+}

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use beadle::calendar::parse::{ReadOptions, read_all};
-use beadle::calendar::{Calendar, Window, Zones, recur};
+use beadle::calendar::{Calendar, When, Window, Zones, recur};
 use jiff::tz::TimeZone;
 
 fn zones() -> (Zones, TimeZone) {
@@ -290,6 +290,115 @@ fn days_in_disguise() {
         let event = &calendar.events[0];
         let length = event.end.local().duration_since(event.start.local()).as_hours() / 24;
         assert_eq!(event.is_all_day().then_some(length), days, "{lines}");
+    }
+}
+
+/// A day by its instants, in the zone that the feed says it is in.
+#[test]
+fn days_by_the_clock_of_the_feed() {
+    let day = |date: &str| date.parse().map(When::AllDay).unwrap();
+    for (zone, lines, days) in [
+        (
+            "America/New_York",
+            "DTSTART:20260901T040000Z\nDTEND:20260902T040000Z\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART:20260901T040000Z\nDTEND:20260902T035959Z\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART:20260901T040000Z\nDURATION:PT24H\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART:20260901T040000Z\nDTEND:20260904T040000Z\n",
+            ["2026-09-01", "2026-09-04"],
+        ),
+        // 23 hours, and 25.
+        (
+            "America/New_York",
+            "DTSTART:20260308T050000Z\nDTEND:20260309T040000Z\n",
+            ["2026-03-08", "2026-03-09"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART:20261101T040000Z\nDTEND:20261102T050000Z\n",
+            ["2026-11-01", "2026-11-02"],
+        ),
+        (
+            "Europe/Berlin",
+            "DTSTART:20260831T220000Z\nDTEND:20260901T220000Z\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART:20260901T000000Z\nDTEND:20260901T235900Z\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "America/New_York",
+            "DTSTART;TZID=America/New_York:20260901T000000\nDTEND;TZID=America/New_York:20260902T000000\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+        (
+            "Europe/Berlin",
+            "DTSTART;TZID=America/New_York:20260901T000000\nDTEND;TZID=America/New_York:20260901T235959\n",
+            ["2026-09-01", "2026-09-02"],
+        ),
+    ] {
+        let text = feed(&format!("X-WR-TIMEZONE:{zone}\nBEGIN:VEVENT\nUID:1\n{lines}END:VEVENT\n"));
+        let calendar = read_as(text.as_bytes(), None);
+        let event = &calendar.events[0];
+        assert_eq!([&event.start, &event.end], [&day(days[0]), &day(days[1])], "{zone} {lines}");
+        assert_eq!(calendar.warnings, [], "{lines}");
+    }
+    for (zone, lines) in [
+        ("America/New_York", "DTSTART:20260901T000000Z\nDTEND:20260902T000000Z\n"),
+        ("UTC", "DTSTART:20260901T000000Z\nDTEND:20260902T000000Z\n"),
+        ("Nowhere/At_All", "DTSTART:20260901T040000Z\nDTEND:20260902T040000Z\n"),
+        ("America/New_York", "DTSTART:20260901T040000Z\nDTEND:20260901T040000Z\n"),
+        // A rule in UTC names days of UTC.
+        (
+            "America/New_York",
+            "DTSTART:20260901T040000Z\nDTEND:20260902T040000Z\nRRULE:FREQ=WEEKLY;BYDAY=TU\n",
+        ),
+        (
+            "America/New_York",
+            "RECURRENCE-ID:20260901T040000Z\nDTSTART:20260901T040000Z\nDTEND:20260902T040000Z\n",
+        ),
+    ] {
+        let text = feed(&format!("X-WR-TIMEZONE:{zone}\nBEGIN:VEVENT\nUID:1\n{lines}END:VEVENT\n"));
+        let calendar = read_as(text.as_bytes(), None);
+        assert!(!calendar.events[0].is_all_day(), "{zone} {lines}");
+    }
+}
+
+/// However a whole day is written, it is the same event, and nothing is told when the form changes.
+#[test]
+fn the_form_of_a_day_is_no_change() {
+    let forms = [
+        "DTSTART;VALUE=DATE:20260901\nDTEND;VALUE=DATE:20260903\n",
+        "DTSTART;VALUE=DATE:20260901\nDURATION:P2D\n",
+        "DTSTART:20260901T040000Z\nDTEND:20260903T040000Z\n",
+        "DTSTART:20260901T040000Z\nDTEND:20260903T035959Z\n",
+        "DTSTART:20260901T000000\nDTEND:20260902T235900\n",
+        "DTSTART;TZID=America/New_York:20260901T000000\nDTEND;TZID=America/New_York:20260903T000000\n",
+        "DTSTART;TZID=America/New_York:20260901T000000\nDTEND;TZID=America/New_York:20260902T235959\n",
+    ];
+    let read = |form: &str, uid: &str| {
+        let text = feed(&format!(
+            "X-WR-TIMEZONE:America/New_York\nBEGIN:VEVENT\n{uid}SUMMARY:Days\n{form}END:VEVENT\n"
+        ));
+        read_as(text.as_bytes(), None).events
+    };
+    for uid in ["UID:1\n", ""] {
+        for form in forms {
+            assert_eq!(read(form, uid), read(forms[0], uid), "{uid} {form}");
+        }
     }
 }
 

@@ -920,8 +920,9 @@ impl DurationValue {
             let number: i64 = rest.get(..end)?.parse().ok().filter(|n| *n <= 1_000_000_000)?;
             let unit = rest.as_bytes()[end];
             match (unit, in_time) {
-                (b'W', false) => value.days += number * 7,
-                (b'D', false) => value.days += number,
+                // Behind the T too, where they do not belong: nothing else can be meant.
+                (b'W', _) => value.days += number * 7,
+                (b'D', _) => value.days += number,
                 (b'H', true) => value.seconds += number * 3600,
                 (b'M', true) => value.seconds += number * 60,
                 (b'S', true) => value.seconds += number,
@@ -989,13 +990,14 @@ enum Custom {
 }
 
 impl Preamble {
-    fn hash(&self, charset: &'static Encoding) -> u128 {
+    fn hash(&self, charset: &'static Encoding, feed_zone: Option<&TimeZone>) -> u128 {
         let mut hasher = Xxh3::new();
         for part in [
             env!("CARGO_PKG_VERSION"),
             charset.name(),
             self.prodid.as_str(),
             self.wr_timezone.as_deref().unwrap_or_default(),
+            feed_zone.and_then(TimeZone::iana_name).unwrap_or_default(),
             if self.cancels { "CANCEL" } else { "" },
         ] {
             hasher.update(part.as_bytes());
@@ -1007,6 +1009,22 @@ impl Preamble {
         }
         hasher.digest128()
     }
+}
+
+/// UTF-8 where it is valid, else Windows-1252, in which hardly anything is valid UTF-8: exporters
+/// put texts of several origins into one line, and cut them between bytes.
+fn mixed(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    let is_utf8 = bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        match chunk.invalid() {
+            // The beginning of a letter that was cut.
+            [_, _, ..] if is_utf8 => text.push('\u{fffd}'),
+            one => text.push_str(&WINDOWS_1252.decode_without_bom_handling(one).0),
+        }
+    }
+    text
 }
 
 /// Whether a line is the last one of a slice.
@@ -1057,8 +1075,11 @@ impl<'a> Interpreter<'a> {
     /// Unfolds and decodes; also says whether it was not UTF-8.
     fn decode<'t>(&self, line: &RawLine<'t>) -> (Cow<'t, str>, bool) {
         let foreign = |bytes: &[u8]| {
-            let text = self.charset.decode_without_bom_handling(bytes).0;
-            (Cow::Owned(text.into_owned()), true)
+            let text = match self.charset == WINDOWS_1252 {
+                true => mixed(bytes),
+                false => self.charset.decode_without_bom_handling(bytes).0.into_owned(),
+            };
+            (Cow::Owned(text), true)
         };
         match line.unfold() {
             Cow::Borrowed(bytes) => match std::str::from_utf8(bytes) {
@@ -1180,7 +1201,7 @@ impl<'a> Interpreter<'a> {
                     match (&mut part, property.name) {
                         (Some(lines), _) => lines.push(property),
                         (None, Some(Name::Tzid)) => {
-                            tzid = Some(property.value.trim().to_owned());
+                            tzid = Some(text::unescape(property.value.trim()).into_owned());
                         }
                         (None, Some(Name::LicLocation)) => {
                             location = Some(property.value.into_owned());
@@ -1217,7 +1238,7 @@ impl<'a> Interpreter<'a> {
             return context;
         }
         self.feed_zone = zone_of(self.preamble().wr_timezone.as_deref(), self.options);
-        let context = self.preamble().hash(self.charset);
+        let context = self.preamble().hash(self.charset, self.options.feed_zone);
         self.context = Some(context);
         context
     }
@@ -1293,7 +1314,9 @@ impl<'a> Interpreter<'a> {
     fn finish(mut self, health: Health, mut warnings: Vec<Warning>) -> Summary {
         let read = self.marks.len();
         let amendments = self.one_of_each();
-        let late = self.context.is_some_and(|c| c != self.preamble.hash(self.charset));
+        let late = self
+            .context
+            .is_some_and(|c| c != self.preamble.hash(self.charset, self.options.feed_zone));
         let mut calendar = self.calendar;
         calendar.health = Health { unreadable: calendar.health.unreadable, ..health };
         calendar.refresh = calendar.refresh.or(self.published_ttl);
@@ -1425,16 +1448,26 @@ impl<'a> Interpreter<'a> {
         let filled = |name| properties.filled(name);
 
         let mut recurrence = Recurrence::default();
+        let mut read_rules = Vec::new();
         for property in properties.named([Name::Rrule, Name::Exrule]) {
             let (name, rules) = match property.name {
                 Some(Name::Rrule) => (Name::Rrule, &mut recurrence.rules),
                 _ => (Name::Exrule, &mut recurrence.exrules),
             };
-            let rule = text::single_line(text::clean(&*property.value)).to_ascii_uppercase();
+            let mut rule = text::single_line(text::clean(&*property.value)).to_ascii_uppercase();
+            if let Some(parts) = without_strays(&rule) {
+                let stated = printable(&rule);
+                let message = format!("{name} {stated}: what is no part of a rule is ignored");
+                current.warn(property.line, message);
+                rule = parts;
+            }
             if !rule.is_empty() {
-                if let Err(problem) = Rule::parse(&rule) {
-                    let rule = printable(&rule);
-                    current.warn(property.line, format!("{name} {rule}: {problem}"));
+                match Rule::parse(&rule) {
+                    Ok(parsed) => read_rules.push((property.line, name, rule.clone(), parsed)),
+                    Err(problem) => {
+                        let rule = printable(&rule);
+                        current.warn(property.line, format!("{name} {rule}: {problem}"));
+                    }
                 }
                 rules.push(rule);
             }
@@ -1450,19 +1483,21 @@ impl<'a> Interpreter<'a> {
             current.warn(dtstart.line, format!("DTSTART {value} is not a date; left out"));
             return None;
         };
-        for property in properties.named([Name::Rrule, Name::Exrule]) {
-            let rule = Rule::parse(&property.value.trim().to_ascii_uppercase());
-            if let (Some(name), Some(fault)) =
-                (property.name, rule.ok().and_then(|rule| rule.fault(&start)))
-            {
-                let rule = printable(&property.value);
-                current.warn(property.line, format!("{name} {rule}: {fault}"));
+        for (line, name, rule, parsed) in &read_rules {
+            if let Some(fault) = parsed.fault(&start) {
+                current.warn(*line, format!("{name} {}: {fault}", printable(rule)));
             }
         }
-        let end = self.end(&start, filled(Name::Dtend), filled(Name::Duration), recurs, current);
+        let dtend = filled(Name::Dtend);
+        let start = self.zoned_by_end(start, dtend, recurs, current);
+        let end = self.end(&start, dtend, filled(Name::Duration), recurs, current);
         let flagged = filled(Name::AllDayEvent)
             .is_some_and(|property| property.value.trim().eq_ignore_ascii_case("TRUE"));
-        let (start, end) = all_day_in_disguise(start, end, flagged);
+        // A rule, and what names one of its dates, is in the zone it was written in.
+        let alone = !recurs && filled(Name::RecurrenceId).is_none();
+        let said = self.options.feed_zone.is_some() || self.preamble().wr_timezone.is_some();
+        let zone = (alone && said).then_some(&self.feed_zone);
+        let (start, end) = all_day_in_disguise(start, end, flagged, zone);
 
         for property in properties.named([Name::Rdate, Name::Exdate]) {
             for value in property.value.split(',').filter(|value| !value.trim().is_empty()) {
@@ -1622,7 +1657,9 @@ impl<'a> Interpreter<'a> {
         current: &mut Current<'_>,
     ) -> Option<When> {
         let date = DateValue::parse(value)?;
-        if date.is_date || property.is_date() {
+        // Some publishers call every date a DATE; a time of day is not written by mistake.
+        let is_midnight = date.local.time() == civil::Time::midnight();
+        if date.is_date || property.is_date() && is_midnight {
             return Some(When::AllDay(date.local.date()));
         }
         let local = date.local;
@@ -1632,6 +1669,8 @@ impl<'a> Interpreter<'a> {
         let Some(tzid) = property.param("TZID").filter(|tzid| !tzid.trim().is_empty()) else {
             return Some(When::Floating(local));
         };
+        // A parameter has no escapes, but the name may have been copied from where it has.
+        let tzid = &*text::unescape(tzid);
         if let Some(zone) = self.zone_name(tzid) {
             return Some(When::Zoned { local, zone });
         }
@@ -1684,6 +1723,25 @@ impl<'a> Interpreter<'a> {
                 self.zone = Some((name.clone(), zone));
                 instant
             }
+        }
+    }
+
+    /// A start without a zone, in that of the end beside it; but UTC is how an instant is written,
+    /// and not where the event is.
+    fn zoned_by_end(
+        &mut self,
+        start: When,
+        dtend: Option<&Property<'_>>,
+        recurs: bool,
+        current: &mut Current<'_>,
+    ) -> When {
+        let (When::Floating(local), Some(end)) = (&start, dtend) else { return start };
+        if end.param("TZID").is_none() {
+            return start;
+        }
+        match self.when(end, &end.value, recurs, current) {
+            Some(When::Zoned { zone, .. }) if zone != "UTC" => When::Zoned { local: *local, zone },
+            _ => start,
         }
     }
 
@@ -1840,6 +1898,19 @@ fn bad_date(property: &Property<'_>, value: &str, current: &mut Current<'_>) {
     current.warn(property.line, format!("{name} {} is not a date; ignored", printable(value)));
 }
 
+/// A rule without its name, which some write twice, and without words that say nothing; None where
+/// there is nothing of the kind.
+fn without_strays(rule: &str) -> Option<String> {
+    let parts = rule.trim_start_matches("RRULE:").trim_start_matches("EXRULE:");
+    let is_stray = |part: &&str| !part.trim().is_empty() && !part.contains('=');
+    let strays = parts.split(';').filter(is_stray).count();
+    if parts.len() == rule.len() && strays == 0 {
+        return None;
+    }
+    let parts: Vec<&str> = parts.split(';').filter(|part| !is_stray(part)).collect();
+    Some(parts.join(";"))
+}
+
 /// The start of a hostile or long value, for a warning.
 fn printable(value: &str) -> String {
     let value = text::single_line(text::clean(value));
@@ -1874,32 +1945,50 @@ fn with_local(when: &When, local: civil::DateTime) -> When {
 }
 
 /// 00:00–23:59 of one zone is an all-day event that its publisher's software could not say
-/// better, and so is 00:00–00:00 of another day; but not in UTC, whose midnight is hardly anybody's,
-/// unless Microsoft's flag is beside it, with which it may even be the same day.
-fn all_day_in_disguise(start: When, end: When, flagged: bool) -> (When, When) {
+/// better, and so is 00:00–00:00 of another day. Instants in UTC are taken to the zone that the feed
+/// says it is in, if any: midnight in UTC is hardly anybody's. With Microsoft's flag beside it, it
+/// may be, and both may be on the same day.
+fn all_day_in_disguise(
+    start: When,
+    end: When,
+    flagged: bool,
+    feed_zone: Option<&TimeZone>,
+) -> (When, When) {
     let same_zone = match (&start, &end) {
         (When::Zoned { zone: a, .. }, When::Zoned { zone: b, .. }) => a == b,
         (When::Floating(_), When::Floating(_)) => true,
         _ => false,
     };
     let is_utc = matches!(&start, When::Zoned { zone, .. } if zone == "UTC");
-    let (from, to) = (start.local(), end.local());
     let midnight = civil::Time::midnight();
-    if !same_zone || from.time() != midnight {
-        return (start, end);
-    }
-    let last = if to.hour() == 23 && to.minute() == 59 && to >= from {
-        to.date().tomorrow().ok()
-    } else if to.time() == midnight && (flagged || to > from && !is_utc) {
-        let one_day = from.date().tomorrow().ok();
-        if to > from { Some(to.date()) } else { one_day }
-    } else {
-        None
+    let days = |from: civil::DateTime, to: civil::DateTime, flagged: bool| {
+        if from.time() != midnight {
+            return None;
+        }
+        let last = if to.hour() == 23 && to.minute() == 59 && to >= from {
+            to.date().tomorrow().ok()?
+        } else if to.time() == midnight && to > from {
+            to.date()
+        } else if to.time() == midnight && flagged {
+            from.date().tomorrow().ok()?
+        } else {
+            return None;
+        };
+        Some((When::AllDay(from.date()), When::AllDay(last)))
     };
-    match last {
-        Some(last) => (When::AllDay(from.date()), When::AllDay(last)),
-        None => (start, end),
-    }
+    let (from, to) = (start.local(), end.local());
+    let last_minute = to.hour() == 23 && to.minute() == 59;
+    let as_written = || match !is_utc || flagged || last_minute {
+        true => days(from, to, flagged),
+        false => None,
+    };
+    let in_feed_zone = || {
+        let zone = feed_zone.filter(|zone| is_utc && !flagged && **zone != TimeZone::UTC)?;
+        let local = |utc| zone.to_datetime(time::resolve(utc, &TimeZone::UTC));
+        days(local(from), local(to), false)
+    };
+    let found = if same_zone { in_feed_zone().or_else(as_written) } else { None };
+    found.unwrap_or((start, end))
 }
 
 /// In an order of its own, so that the order in the feed does not matter.

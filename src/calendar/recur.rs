@@ -252,11 +252,15 @@ impl<'e> Expander<'e, '_> {
         let ids = overrides.iter().filter_map(|event| event.recurrence_id.as_ref());
         let replaced = Marks::new(ids, self);
         let all_day = master.is_all_day();
-        let mut last = None;
-        for wall in walls.iter().copied() {
+        let mut latest = i64::MIN;
+        for (index, wall) in walls.iter().copied().enumerate() {
             let original = self.clocks.second(clock, wall);
-            // A gap may make two wall times one instant.
-            let doubled = last.replace(original) == Some(original);
+            // A gap makes wall times in it and after it the same instants.
+            let doubled = original <= latest && {
+                let before = walls[..index].iter().rev().take_while(|one| wall - **one < SLACK);
+                before.copied().any(|one| self.clocks.second(clock, one) == original)
+            };
+            latest = latest.max(original);
             if doubled
                 || excluded.has(wall, original, all_day)
                 || replaced.has(wall, original, all_day)
@@ -504,12 +508,25 @@ impl Instance<'_> {
         let Some((master, wall)) = self.series else {
             return Occurrence { event, start, end };
         };
+        let utc = |at| When::Zoned { local: TimeZone::UTC.to_datetime(at), zone: "UTC".into() };
         let show = |like: &When, at: Timestamp, day: Wall| match like {
-            When::Zoned { zone, .. } => {
-                let local = zones.get(zone).as_ref().unwrap_or(feed_zone).to_datetime(at);
-                When::Zoned { local, zone: zone.clone() }
+            When::Zoned { zone: name, .. } => {
+                let zone = zones.get(name);
+                let zone = zone.as_ref().unwrap_or(feed_zone);
+                let local = zone.to_datetime(at);
+                // A wall time that comes twice means the first; the second must be named otherwise.
+                match time::resolve(local, zone) == at {
+                    true => When::Zoned { local, zone: name.clone() },
+                    false => utc(at),
+                }
             }
-            When::Floating(_) => When::Floating(feed_zone.to_datetime(at)),
+            When::Floating(_) => {
+                let local = feed_zone.to_datetime(at);
+                match time::resolve(local, feed_zone) == at {
+                    true => When::Floating(local),
+                    false => utc(at),
+                }
+            }
             When::AllDay(date) => When::AllDay(rule::local(day).map_or(*date, |day| day.date())),
         };
         let first = wall.saturating_add(i64::from(self.days.0) * 86_400);
@@ -572,7 +589,13 @@ impl Marks {
         for when in whens {
             let wall = rule::wall(when.local());
             let day = wall.div_euclid(86_400);
-            marks.any_date.push(day);
+            // Of an all-day series: midnight in UTC is how many write a date, any other time of UTC
+            // is an instant on a day of the feed's zone.
+            let is_instant = matches!(when, When::Zoned { zone, .. } if zone == "UTC");
+            marks.any_date.push(match is_instant && wall % 86_400 != 0 {
+                true => expander.clocks.list[0].wall(time::timestamp(wall)).div_euclid(86_400),
+                false => day,
+            });
             match when {
                 When::AllDay(_) => marks.dates.push(day),
                 When::Floating(_) => marks.locals.push(wall),
@@ -694,7 +717,8 @@ impl Clock {
         let offset = |at: Timestamp| i64::from(self.zone.to_offset(at).seconds());
         let here = offset(at);
         let span = (
-            self.zone.preceding(at).next().map_or(Wall::MIN, |change| {
+            // A wall time in a gap may be the very instant of the change, which counts as before it.
+            self.zone.preceding(next_second(at)).next().map_or(Wall::MIN, |change| {
                 let before = change.timestamp().as_second() - 1;
                 let before = Timestamp::from_second(before).map_or(here, offset);
                 change.timestamp().as_second() + here.max(before)
@@ -711,6 +735,10 @@ impl Clock {
         }
         at.as_second()
     }
+}
+
+fn next_second(at: Timestamp) -> Timestamp {
+    at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(at)
 }
 
 #[cfg(test)]

@@ -577,7 +577,12 @@ impl Scanner {
 
     fn line(&mut self, at: usize, line: RawLine<'_>, text: &[u8], visitor: &mut impl Visitor) {
         let large = |open: &Open| !open.lost && line.next - open.start > LARGEST + SLACK;
-        match line.bracket() {
+        // What stands before a calendar is not folded.
+        let bracket = match self.in_calendar {
+            true => line.bracket(),
+            false => RawLine { bytes: line.bytes.trim_ascii_start(), ..line }.bracket(),
+        };
+        match bracket {
             Bracket::None => self.property(at, line, visitor),
             Bracket::Begin(component) => {
                 self.last_is_end = false;
