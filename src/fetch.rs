@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::calendar::{parse, scan};
 use crate::config::secret::SecretSource;
 use crate::config::{Auth, Feed, FeedUrl};
 use crate::guard::{Class, Forbidden, Guard};
@@ -768,6 +769,7 @@ fn http_date(value: &str) -> Option<Timestamp> {
 fn require_calendar(bytes: &[u8], charset: Option<&str>, url: Option<&Url>) -> Result<(), Kind> {
     let encoding = Encoding::for_bom(bytes)
         .map(|(encoding, _)| encoding)
+        .or_else(|| parse::wide(bytes))
         .or_else(|| Encoding::for_label(charset?.as_bytes()))
         .unwrap_or(UTF_8);
     let wide = encoding == UTF_16LE || encoding == UTF_16BE;
@@ -787,7 +789,9 @@ fn require_calendar(bytes: &[u8], charset: Option<&str>, url: Option<&Url>) -> R
     let start = if encoding == UTF_16BE { start & !1 } else { start };
     let head = &bytes[start..bytes.len().min(start + HEAD_BYTES)];
     let (head, _) = encoding.decode_without_bom_handling(head);
-    if is_calendar(head.as_bytes()) {
+    // Some put it into a page, or let a complaint of their own come first.
+    let within = |line: &str| is_calendar(scan::behind_markup(line.as_bytes()));
+    if is_calendar(head.as_bytes()) || head.split(['\r', '\n']).any(within) {
         return Ok(());
     }
     Err(Kind::NotACalendar { looks_like: looks_like(&head, url) })

@@ -610,3 +610,34 @@ fn an_empty_answer_is_no_failure() {
     assert_eq!((out.as_str(), code), ("", 0), "{err}");
     assert!(err.contains("no events"), "{err}");
 }
+
+/// Every warning that the table of odd feeds names, with event and line, by both commands.
+#[test]
+fn what_is_lost_of_a_feed_is_shown() {
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/feeds/odd");
+    let table = std::fs::read_to_string(odd.join("README.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = "timezone = \"America/New_York\"\n".to_owned();
+    let (mut names, mut warnings) = (Vec::new(), Vec::new());
+    for row in table.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`');
+        config += &format!("[feed.{name}]\nurl = \"{}/{name}.ics\"\n", odd.display());
+        names.push(name);
+        let said = cells[4].split("<br>").filter(|said| !said.is_empty());
+        warnings.extend(said.map(|said| match said {
+            "not complete" => format!("{name}: the calendar is cut off; the rest is missing"),
+            said => format!("{name}: {said}"),
+        }));
+    }
+    assert!(names.len() > 40 && warnings.len() > 20, "{names:?} {warnings:?}");
+    std::fs::write(folder.path().join("config.toml"), config).unwrap();
+    // Without an address `events` reads all feeds.
+    for args in [["check"], ["events"]] {
+        let (_, shown, code) = run(folder.path(), &args);
+        assert_eq!(code, 0, "{shown}");
+        for warning in &warnings {
+            assert!(shown.contains(&format!("{warning}\n")), "{args:?}: {warning}\n{shown}");
+        }
+    }
+}

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -1282,4 +1283,30 @@ async fn a_second_beadle_on_the_same_state_is_refused() {
     drop(pipeline);
     assert!(!Store::in_use(&state));
     Store::open(&state, Access::Exclusive).await.unwrap();
+}
+
+/// As many for each odd feed as the table of them names.
+#[tokio::test]
+async fn what_is_lost_of_a_feed_is_counted() {
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/feeds/odd");
+    let table = std::fs::read_to_string(odd.join("README.md")).unwrap();
+    let (mut config, mut expected) = (String::new(), Vec::new());
+    for row in table.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let name = cells[1].trim_matches('`');
+        config += &format!("[feed.{name}]\nurl = \"{}/{name}.ics\"\n", odd.display());
+        let warnings =
+            cells[4].split("<br>").filter(|one| !one.is_empty() && *one != "not complete");
+        expected.push((name, warnings.count()));
+    }
+    let world = World::with(&config);
+    let pipeline = world.open("2026-11-01T09:00").await;
+    for feed in pipeline.config.feeds.values() {
+        pipeline.poll(feed, at("2026-11-01T09:00")).await.unwrap().result.unwrap();
+    }
+    let page = pipeline.metrics.numbers().to_string();
+    for (name, count) in expected {
+        let line = format!("beadle_feed_warnings_total{{feed=\"{name}\"}} {count}\n");
+        assert!(page.contains(&line), "{line}{page}");
+    }
 }

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use beadle::calendar::parse::{ReadOptions, read_all};
-use beadle::calendar::{Calendar, When, Window, Zones, recur};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use beadle::calendar::parse::{ReadOptions, Reader, read_all};
+use beadle::calendar::{Calendar, Event, Warning, When, Window, Zones, recur};
 use jiff::tz::TimeZone;
 
 fn zones() -> (Zones, TimeZone) {
@@ -46,6 +50,76 @@ fn occurrences(lines: &str, from: &str, to: &str) -> Vec<String> {
         .iter()
         .map(|one| format!("{} {}", one.start, one.event.summary).trim().to_owned())
         .collect()
+}
+
+/// Each feed of tests/feeds/odd, as the table there says: which events survive, and what is warned of.
+/// It is read whole and in pieces, which must not matter.
+#[test]
+fn odd_feeds_are_read_as_the_table_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/feeds/odd");
+    let table = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut rows: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for row in table.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        rows.insert(cells[1].trim_matches('`'), (cells[3], cells[4]));
+    }
+    let mut wrong = Vec::new();
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|one| one.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "ics"));
+    for file in &files {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let body = fs::read(file).unwrap();
+        let calendar = read_as(&body, None);
+        for size in [1, 7, 64] {
+            let (events, warnings) = in_pieces(&body, size);
+            assert_eq!(events, calendar.events, "{name} in pieces of {size}");
+            assert_eq!(warnings, calendar.warnings, "{name} in pieces of {size}");
+        }
+        let events = calendar.events.iter().map(shown).collect::<Vec<_>>().join("; ");
+        let mut warnings: Vec<String> = calendar.warnings.iter().map(ToString::to_string).collect();
+        if !calendar.health.complete {
+            warnings.push("not complete".to_owned());
+        }
+        let warnings = warnings.join("<br>").replace('|', "&#124;");
+        let (events_said, warnings_said) = rows.remove(name).unwrap_or_default();
+        if (events.as_str(), warnings.as_str()) != (events_said, warnings_said) {
+            wrong.push(format!("| `{name}` | … | {events} | {warnings} |"));
+        }
+    }
+    assert!(wrong.is_empty(), "the table should say:\n{}", wrong.join("\n"));
+    assert!(rows.is_empty(), "there is no feed of {rows:?}");
+}
+
+/// What shows that all of an event was read.
+fn shown(event: &Event) -> String {
+    let mut text = format!("{} “{}”", event.uid, event.summary);
+    let organizer = event.organizer.as_ref().map_or("", |organizer| organizer.name.as_str());
+    for part in [&event.location, &event.description, organizer] {
+        if !part.is_empty() {
+            text += &format!(", {}", part.replace('\n', "\\n"));
+        }
+    }
+    if event.end != event.start {
+        text += &format!(", to {}", event.end.local());
+    }
+    text
+}
+
+fn in_pieces(body: &[u8], size: usize) -> (Vec<Event>, Vec<Warning>) {
+    let (zones, zone) = zones();
+    let options =
+        ReadOptions { zones: &zones, feed_zone: None, audience_zone: &zone, charset: None };
+    let mut reader = Reader::new(&options, None, |_| false);
+    let mut events = Vec::new();
+    let mut sink = |event, _| events.push(Some(event));
+    body.chunks(size).for_each(|piece| reader.push(piece, &mut sink));
+    let mut summary = reader.finish(&mut sink);
+    assert!(summary.again.is_none());
+    summary.name(|index| events[index].as_ref().map(|event: &Event| event.uid.clone()));
+    for amendment in summary.amendments {
+        events[amendment.index] = events[amendment.index].take().and_then(|e| amendment.apply(e));
+    }
+    (events.into_iter().flatten().collect(), summary.calendar.warnings)
 }
 
 /// The second of three events is damaged; the others survive, and the warning names it.

@@ -77,11 +77,12 @@ pub fn read(body: &[u8], options: &ReadOptions<'_>, is_known: &dyn Fn(u128) -> b
         let mut events = Vec::new();
         let mut sink = |event, fingerprint| events.push(Some((event, fingerprint)));
         reader.push(body, &mut sink);
-        let summary = reader.finish(&mut sink);
-        if let (Some(late), false) = (summary.again, second) {
+        let mut summary = reader.finish(&mut sink);
+        if let (Some(late), false) = (summary.again.take(), second) {
             preamble = Some(late);
             continue;
         }
+        summary.name(|index| Some(events.get(index)?.as_ref()?.0.uid.clone()));
         for amendment in &summary.amendments {
             let Some(slot) = events.get_mut(amendment.index) else { continue };
             *slot = slot.take().and_then(|(event, print)| Some((amendment.apply(event)?, print)));
@@ -139,6 +140,8 @@ pub struct Summary {
     pub unchanged: usize,
     /// In order of their index, at most one for each event.
     pub amendments: Vec<Amendment>,
+    /// Warnings about events given out, whose names are not known here; see [`Summary::name`].
+    pub unnamed: Vec<(usize, Warning)>,
     /// UIDs of VEVENTs that are there but could not be read: they are not absent.
     pub present_uids: Vec<Uid>,
     /// Fingerprints of VEVENTs that could not be read. They must not be remembered as known, or
@@ -148,6 +151,19 @@ pub struct Summary {
     /// are to be read, or the preamble given was another: what was given out does not hold, and the
     /// feed must be read again with this. The next polls begin with it, so that once is enough.
     pub again: Option<Preamble>,
+}
+
+impl Summary {
+    /// Gives the [unnamed](Summary::unnamed) warnings the names of their events, by index, and puts
+    /// them to the others.
+    pub fn name(&mut self, mut uid: impl FnMut(usize) -> Option<Uid>) {
+        let warnings = &mut self.calendar.warnings;
+        for (index, warning) in self.unnamed.drain(..) {
+            warnings.push(Warning { event: uid(index).map(|uid| uid.0), ..warning });
+        }
+        warnings.sort_by_key(|warning| warning.line);
+        warnings.truncate(FEED_WARNINGS);
+    }
 }
 
 /// What becomes of an event given out, now that the others are known. Its fingerprint must not be
@@ -237,15 +253,20 @@ impl Input {
                 return;
             }
             let start = [head.first().or(piece.first()), piece.get(1 - head.len().min(1))];
-            let wide = match start {
-                [Some(0xff), Some(0xfe)] => Some(UTF_16LE),
-                [Some(0xfe), Some(0xff)] => Some(UTF_16BE),
+            let start = [start[0].copied().unwrap_or(b' '), start[1].copied().unwrap_or(b' ')];
+            let marked = match start {
+                [0xff, 0xfe] => Some(UTF_16LE),
+                [0xfe, 0xff] => Some(UTF_16BE),
                 _ => None,
             };
-            match wide {
+            match marked.or_else(|| wide(&start)) {
                 Some(encoding) => {
-                    *self = Input::Wide(Box::new(encoding.new_decoder_without_bom_handling()));
-                    piece = &piece[2 - head.len()..];
+                    let mut decoder = Box::new(encoding.new_decoder_without_bom_handling());
+                    match marked {
+                        Some(_) => piece = &piece[2 - head.len()..],
+                        None => decode(&mut decoder, &head, false, to),
+                    }
+                    *self = Input::Wide(decoder);
                 }
                 None => {
                     *self = Input::Bytes;
@@ -261,6 +282,15 @@ impl Input {
         if last && piece.is_empty() {
             decode(decoder, piece, true, to);
         }
+    }
+}
+
+/// Whether a body is UTF-16 without saying so: every other byte of plain letters is zero.
+pub(crate) fn wide(body: &[u8]) -> Option<&'static Encoding> {
+    match body {
+        [1..=255, 0, ..] => Some(UTF_16LE),
+        [0, 1..=255, ..] => Some(UTF_16BE),
+        _ => None,
     }
 }
 
@@ -1276,12 +1306,12 @@ impl<'a> Interpreter<'a> {
     /// Of VEVENTs with the same UID and RECURRENCE-ID only the newest counts: by SEQUENCE, then
     /// LAST-MODIFIED, then place in the feed. But where nothing says which is newer, and their
     /// starts differ, they are occurrences of one series whose publisher left RECURRENCE-ID out.
-    fn one_of_each(&mut self) -> Vec<Amendment> {
+    fn one_of_each(&mut self) -> (Vec<Amendment>, Vec<(usize, Warning)>) {
         let marks = std::mem::take(&mut self.marks);
         let mut order: Vec<u32> = (0..marks.len().try_into().unwrap_or(u32::MAX)).collect();
         let mark = |index: &u32| &marks[*index as usize];
         order.sort_unstable_by_key(|index| (mark(index).claim, *index));
-        let mut amendments = Vec::new();
+        let (mut amendments, mut unnamed) = (Vec::new(), Vec::new());
         for group in order.chunk_by(|a, b| mark(a).claim == mark(b).claim) {
             if group.len() < 2 {
                 continue;
@@ -1304,16 +1334,18 @@ impl<'a> Interpreter<'a> {
                 let line = mark(newest).line as usize;
                 let message =
                     format!("this event stands in the feed {count} times; the newest counts");
-                self.warn_feed(line, message);
+                if unnamed.len() < FEED_WARNINGS {
+                    unnamed.push((*newest as usize, Warning { line, event: None, message }));
+                }
             }
         }
         amendments.sort_unstable_by_key(|amendment| amendment.index);
-        amendments
+        (amendments, unnamed)
     }
 
     fn finish(mut self, health: Health, mut warnings: Vec<Warning>) -> Summary {
         let read = self.marks.len();
-        let amendments = self.one_of_each();
+        let (amendments, unnamed) = self.one_of_each();
         let late = self
             .context
             .is_some_and(|c| c != self.preamble.hash(self.charset, self.options.feed_zone));
@@ -1329,6 +1361,7 @@ impl<'a> Interpreter<'a> {
             read,
             unchanged: self.unchanged,
             amendments,
+            unnamed,
             present_uids: self.present_uids,
             unread: self.unread,
             again: late.then_some(self.preamble),

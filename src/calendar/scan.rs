@@ -14,10 +14,10 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr_iter, memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Health, Warning};
+use super::{Health, Warning, text};
 
 /// Largest component or line that is read, in bytes; memory is bounded by about twice as much.
 pub const LARGEST: usize = 16 * 1024 * 1024;
@@ -232,6 +232,19 @@ pub enum Bracket {
     None,
 }
 
+/// Whether a line says nothing, or is one of HTML.
+fn is_of_a_page(line: &[u8]) -> bool {
+    let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
+    line.iter().find(|byte| !blank(byte)).is_none_or(|first| *first == b'<')
+}
+
+/// A line outside of any calendar, without indentation and without what belongs to a page.
+pub(crate) fn behind_markup(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii();
+    let tags = if line.first() == Some(&b'<') { memrchr(b'>', line) } else { None };
+    tags.map_or(line, |end| line[end + 1..].trim_ascii_start())
+}
+
 /// A component's name, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Component {
@@ -251,7 +264,11 @@ impl Component {
             name if name.iter().any(u8::is_ascii_lowercase) => {
                 Component::named(&name.to_ascii_uppercase())
             }
-            name => Component::Other(xxhash_rust::xxh3::xxh3_64(name)),
+            // `END:VCALENDAR</pre>`
+            name => match memchr(b'<', name) {
+                Some(end) => Component::named(name[..end].trim_ascii_end()),
+                None => Component::Other(xxhash_rust::xxh3::xxh3_64(name)),
+            },
         }
     }
 }
@@ -434,10 +451,12 @@ impl Scanner {
         let done = self.window(&window, true, visitor);
         if let Some(open) = self.open.take() {
             let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
-            self.unbalanced(open.line, &format!("the feed ends inside this {kind}"));
-            open.cut_off(&window[done..], visitor);
+            let (text, message) = (&window[done..], format!("the feed ends inside this {kind}"));
+            self.balanced = false;
+            self.keep(open.line, open.name(text), &message);
+            open.cut_off(text, visitor);
         } else if self.in_calendar {
-            self.unbalanced(0, "the feed ends without END:VCALENDAR");
+            self.unbalanced(0, "the feed ends without END:VCALENDAR", &[]);
         }
         let health = Health {
             is_calendar: self.is_calendar,
@@ -564,7 +583,7 @@ impl Scanner {
     }
 
     fn too_long(&mut self, number: usize, text: &[u8], visitor: &mut impl Visitor) {
-        self.warn(number, &format!("longer than {LARGEST} bytes; left out"));
+        self.warn(number, &format!("longer than {LARGEST} bytes; left out"), text);
         self.lose(text, visitor);
     }
 
@@ -577,10 +596,9 @@ impl Scanner {
 
     fn line(&mut self, at: usize, line: RawLine<'_>, text: &[u8], visitor: &mut impl Visitor) {
         let large = |open: &Open| !open.lost && line.next - open.start > LARGEST + SLACK;
-        // What stands before a calendar is not folded.
         let bracket = match self.in_calendar {
             true => line.bracket(),
-            false => RawLine { bytes: line.bytes.trim_ascii_start(), ..line }.bracket(),
+            false => RawLine { bytes: behind_markup(line.bytes), ..line }.bracket(),
         };
         match bracket {
             Bracket::None => self.property(at, line, visitor),
@@ -594,7 +612,7 @@ impl Scanner {
         }
         if let Some(open) = self.open.filter(large) {
             let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
-            self.warn(open.line, &format!("{kind} is larger than {LARGEST} bytes; left out"));
+            self.warn(open.line, &format!("{kind} is larger than {LARGEST} bytes; left out"), text);
             self.lose(text, visitor);
         }
     }
@@ -610,7 +628,8 @@ impl Scanner {
                 }
             }
             None if self.in_calendar => visitor.header(line),
-            None => self.last_is_end &= line.bytes.trim_ascii().is_empty(),
+            // What follows the last calendar of a page.
+            None => self.last_is_end &= is_of_a_page(line.bytes),
         }
     }
 
@@ -626,17 +645,22 @@ impl Scanner {
             Component::Calendar => {
                 if self.in_calendar {
                     self.cut_off(number, "BEGIN:VCALENDAR", text, visitor);
-                    self.unbalanced(number, "the VCALENDAR before this one has no END");
+                    self.unbalanced(number, "the VCALENDAR before this one has no END", text);
                     self.inner.clear();
                 }
                 self.in_calendar = true;
                 self.is_calendar = true;
             }
+            Component::Event if self.is_calendar && !self.in_calendar => {
+                self.warn(number, "a VEVENT outside of any VCALENDAR; read all the same", text);
+                self.in_calendar = true;
+                self.begin(component, at, number, text, visitor);
+            }
             _ if !self.in_calendar => {}
             Component::Event | Component::Timezone => {
                 self.cut_off(number, "another component begins", text, visitor);
                 if !self.inner.is_empty() {
-                    self.unbalanced(number, "a component before this one has no END");
+                    self.unbalanced(number, "a component before this one has no END", text);
                     self.inner.clear();
                 }
                 let is_event = component == Component::Event;
@@ -650,7 +674,9 @@ impl Scanner {
                 });
             }
             Component::Other(_) if self.inner.len() < DEPTH => self.inner.push(component),
-            Component::Other(_) => self.unbalanced(number, "too many components inside of others"),
+            Component::Other(_) => {
+                self.unbalanced(number, "too many components inside of others", text)
+            }
         }
     }
 
@@ -672,7 +698,7 @@ impl Scanner {
                 if let Some(above) = near {
                     self.inner.truncate(self.inner.len() - 1 - above);
                     if above > 0 {
-                        self.unbalanced(number, "a component inside this one has no END");
+                        self.unbalanced(number, "a component inside this one has no END", text);
                     }
                 }
                 near.is_some()
@@ -680,27 +706,27 @@ impl Scanner {
         };
         if !opened {
             if self.in_calendar {
-                self.warn(number, "an END without its BEGIN; ignored");
+                self.warn(number, "an END without its BEGIN; ignored", text);
             }
             return;
         }
         match component {
             Component::Calendar => {
                 self.cut_off(number, "END:VCALENDAR", text, visitor);
-                self.close_inner(number);
+                self.close_inner(number, text);
                 self.in_calendar = false;
             }
             Component::Event | Component::Timezone => {
-                self.close_inner(number);
+                self.close_inner(number, text);
                 self.close(&text[..end], visitor);
             }
             Component::Other(_) => {}
         }
     }
 
-    fn close_inner(&mut self, number: usize) {
+    fn close_inner(&mut self, number: usize, text: &[u8]) {
         if !self.inner.is_empty() {
-            self.unbalanced(number, "a component inside this one has no END");
+            self.unbalanced(number, "a component inside this one has no END", text);
             self.inner.clear();
         }
     }
@@ -728,21 +754,28 @@ impl Scanner {
         let kind = if open.is_event { "VEVENT" } else { "VTIMEZONE" };
         let before = if number > 0 { format!(" before line {number},") } else { String::new() };
         let message = format!("{kind} has no END{before} where {at}; it was left out");
-        self.unbalanced(open.line, &message);
+        self.balanced = false;
+        self.keep(open.line, open.name(text), &message);
         open.cut_off(text, visitor);
     }
 
-    fn unbalanced(&mut self, line: usize, message: &str) {
+    fn unbalanced(&mut self, line: usize, message: &str, text: &[u8]) {
         self.balanced = false;
-        self.warn(line, message);
+        self.warn(line, message, text);
     }
 
-    fn warn(&mut self, line: usize, message: &str) {
-        if let Some(open) = &mut self.open {
+    /// Warns of something in the open component, if there is one.
+    fn warn(&mut self, line: usize, message: &str, text: &[u8]) {
+        let name = self.open.as_mut().and_then(|open| {
             open.odd = true;
-        }
+            open.name(text)
+        });
+        self.keep(line, name, message);
+    }
+
+    fn keep(&mut self, line: usize, event: Option<String>, message: &str) {
         if self.warnings.len() < WARNINGS {
-            self.warnings.push(Warning { line, event: None, message: message.to_owned() });
+            self.warnings.push(Warning { line, event, message: message.to_owned() });
         }
     }
 }
@@ -750,13 +783,25 @@ impl Scanner {
 impl Open {
     fn cut_off(&self, text: &[u8], visitor: &mut impl Visitor) {
         if self.is_event && !self.lost {
-            visitor.cut_off(self.uid.map(|(at, len, number, folded)| RawLine {
-                number,
-                bytes: &text[at..at + len],
-                folded,
-                next: at + len,
-            }));
+            visitor.cut_off(self.uid(text));
         }
+    }
+
+    fn uid<'t>(&self, text: &'t [u8]) -> Option<RawLine<'t>> {
+        self.uid.map(|(at, len, number, folded)| RawLine {
+            number,
+            bytes: &text[at..at + len],
+            folded,
+            next: at + len,
+        })
+    }
+
+    /// For warnings.
+    fn name(&self, text: &[u8]) -> Option<String> {
+        let line = self.uid(text).filter(|_| self.is_event && !self.lost)?.unfold();
+        let value = &line[memchr(b':', &line)? + 1..];
+        let name = text::single_line(text::clean(String::from_utf8_lossy(value)));
+        (!name.is_empty()).then_some(name)
     }
 }
 

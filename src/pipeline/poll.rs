@@ -721,10 +721,20 @@ impl Pipeline {
                 self.spool(&mut spool, &mut events)?;
             }
         }
-        let summary = reader.finish(&mut |event, print| events.push((event, print)));
+        let mut summary = reader.finish(&mut |event, print| events.push((event, print)));
         if spool.is_some() {
             self.spool(&mut spool, &mut events)?;
         }
+        let mut names: HashMap<usize, Uid> = HashMap::new();
+        if let (Some(spool), false) = (&mut spool, summary.unnamed.is_empty()) {
+            let wanted: HashSet<usize> = summary.unnamed.iter().map(|(index, _)| *index).collect();
+            for (index, one) in spool.read().map_err(StoreError::Spool)?.enumerate() {
+                let (event, _) = one.map_err(StoreError::Spool)?;
+                wanted.contains(&index).then(|| names.insert(index, event.uid));
+            }
+        }
+        summary
+            .name(|index| names.remove(&index).or_else(|| Some(events.get(index)?.0.uid.clone())));
         let mut preambles = lock(&self.preambles);
         match summary.again {
             Some(preamble) => {
