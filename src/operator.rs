@@ -28,10 +28,11 @@ pub enum Incident<'a> {
         reason: &'a str,
         for_good: bool,
     },
-    /// With this message, sending worked again.
+    /// Something was accepted again.
     Unparked {
         endpoint: &'a str,
-        delivery: &'a str,
+        /// The message that was, or since when none had been.
+        by: &'a str,
     },
     /// The message will not be sent.
     Dead {
@@ -61,20 +62,27 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
                 true => "It is not tried again before beadle is started anew",
                 false => "It is tried again every hour, and when beadle is started anew",
             };
-            (
-                format!("parked {endpoint} {now}"),
-                format!("{endpoint} takes no messages"),
-                format!(
-                    "{}. Its messages are kept. {again}. See `beadle status`.",
-                    capital(reason)
-                ),
-            )
+            let (title, kept) = match endpoint.strip_prefix("guild/") {
+                Some(id) => (format!("The server {id} takes no scheduled events"), ""),
+                None => (format!("{endpoint} takes no messages"), " Its messages are kept."),
+            };
+            let reason = capital(reason);
+            let text = format!("{reason}.{kept} {again}. See `beadle status`.");
+            (format!("parked {endpoint} {now}"), title, text)
         }
-        Incident::Unparked { endpoint, delivery } => (
-            format!("unparked {endpoint} {delivery}"),
-            format!("{endpoint} takes messages again"),
-            "What waited for it is being sent.".to_owned(),
-        ),
+        Incident::Unparked { endpoint, by } => {
+            let (title, text) = match endpoint.strip_prefix("guild/") {
+                Some(id) => (
+                    format!("The server {id} takes scheduled events again"),
+                    "They are being brought up to date.",
+                ),
+                None => (
+                    format!("{endpoint} takes messages again"),
+                    "What waited for it is being sent.",
+                ),
+            };
+            (format!("unparked {endpoint} {by}"), title, text.to_owned())
+        }
         Incident::Dead { endpoint, delivery, reason } => {
             let day = now.to_zoned_datetime(zone.clone()).date();
             let id = delivery.get(..8).unwrap_or(delivery);
@@ -139,7 +147,13 @@ mod tests {
         let incidents = [
             Incident::Parked { endpoint, reason: "the channel does not exist", for_good: false },
             Incident::Parked { endpoint, reason: "the webhook does not exist", for_good: true },
-            Incident::Unparked { endpoint, delivery },
+            Incident::Parked {
+                endpoint: "guild/5",
+                reason: "the bot was removed",
+                for_good: false,
+            },
+            Incident::Unparked { endpoint: "guild/5", by: "2026-03-05T05:00:00Z" },
+            Incident::Unparked { endpoint, by: delivery },
             Incident::Dead { endpoint, delivery, reason: "Discord does not accept the message" },
             Incident::FeedFailing { feed: "site", since, error: "HTTP 503" },
             Incident::FeedBack { feed: "site", since },
@@ -157,6 +171,10 @@ mod tests {
           The channel does not exist. Its messages are kept. It is tried again every hour, and when beadle is started anew. See `beadle status`.
         seminars/discord takes no messages
           The webhook does not exist. Its messages are kept. It is not tried again before beadle is started anew. See `beadle status`.
+        The server 5 takes no scheduled events
+          The bot was removed. It is tried again every hour, and when beadle is started anew. See `beadle status`.
+        The server 5 takes scheduled events again
+          They are being brought up to date.
         seminars/discord takes messages again
           What waited for it is being sent.
         A message to seminars/discord cannot be delivered

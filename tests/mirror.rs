@@ -8,7 +8,7 @@ use beadle::pipeline::Pipeline;
 use beadle::store::DeliveryState;
 use beadle::store::shown::Purpose;
 use serde_json::{Value, json};
-use support::discord::{Answer, Request};
+use support::discord::{Answer, FORUM, Request};
 use support::feed::FeedStandIn;
 use support::world::*;
 
@@ -281,6 +281,47 @@ async fn edits_of_old_messages_wait_when_there_were_too_many() {
     assert_eq!(standing(&world), ["New title: Talk about tides"]);
 }
 
+/// An edit that has to wait keeps nothing back but what is told of the same event.
+#[tokio::test]
+async fn an_edit_that_waits_keeps_no_other_message_waiting() {
+    let (world, pipeline) = announced("on_change = \"edit\"").await;
+    let too_many = || Answer::error(429, 30046, "Maximum number of edits");
+    let feed = |talk: &str, more: &[String]| {
+        let mut all = vec![event("old", "Old", TALK), event("a", talk, TALK)];
+        all.extend_from_slice(more);
+        world.feed(calendar(&all));
+    };
+    let (b, c) = (event("b", "Talk b", TALK), event("c", "Talk c", TALK));
+    feed("Talk about tides", std::slice::from_ref(&b));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    world.discord.script([too_many()]);
+    deliver(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(standing(&world), ["New: Talk", "New: Talk b"]);
+    // One that comes while the edit rests is told, too; the same event's next change waits with it.
+    feed("Talk about waves", &[b, c]);
+    poll(&pipeline, "2026-03-05T09:35").await;
+    deliver(&pipeline, "2026-03-05T09:35").await;
+    assert_eq!(standing(&world), ["New: Talk", "New: Talk b", "New: Talk c"]);
+    assert_eq!(requests(&world, "PATCH").len(), 1);
+    deliver(&pipeline, "2026-03-05T09:41").await;
+    assert_eq!(standing(&world)[0], "New title: Talk about waves");
+    assert_eq!(rows(&pipeline, DeliveryState::Sent).await.len(), 5);
+    assert_eq!(standing(&world).len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_whose_edit_waits_for_long_is_told_by_a_message() {
+    let (world, pipeline) = announced("on_change = \"edit\"").await;
+    with_talk(&world, &event("a", "Talk about tides", TALK));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    for now in ["2026-03-05T09:30", "2026-03-05T09:41", "2026-03-05T09:52"] {
+        assert_eq!(standing(&world), ["New: Talk"], "{now}");
+        world.discord.script([Answer::error(429, 30046, "Maximum number of edits")]);
+        deliver(&pipeline, now).await;
+    }
+    assert_eq!(standing(&world), ["New: Talk", "New title: Talk about tides (late)"]);
+}
+
 #[tokio::test]
 async fn a_change_while_the_post_is_on_its_way_is_shown_in_it() {
     let world = World::new();
@@ -330,6 +371,39 @@ async fn a_receiver_that_is_gone_is_left_alone() {
     assert!(pipeline.store.parked().await.unwrap().is_empty());
 }
 
+/// What the operator was told.
+fn notices(world: &World) -> Vec<String> {
+    let told = world.discord.messages().into_iter().filter(|one| one.target == "channels/99");
+    told.map(|one| title(&one.body)).collect()
+}
+
+/// A channel that is closed is open again when Discord has taken something, and not because there was
+/// nothing to be done.
+#[tokio::test]
+async fn a_return_is_told_when_something_was_taken() {
+    let mut world = World::new();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    let (world, pipeline) = announce(world).await;
+    with_talk(&world, &event("a", "Talk about tides", TALK));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    world.discord.script([Answer::error(403, 50001, "Missing Access")]);
+    pipeline.mirror(at("2026-03-05T09:30")).await.unwrap();
+    deliver(&pipeline, "2026-03-05T09:30").await;
+    let closed = ["channel/discord takes no messages"];
+    assert_eq!(notices(&world), closed);
+    // The announcement is let go by hand, so that there is nothing to compare.
+    let id = world.discord.messages()[0].id.clone();
+    world.discord.remove_by_hand(&id);
+    pipeline.mirror(at("2026-03-05T10:31")).await.unwrap();
+    assert_eq!(pipeline.store.parked().await.unwrap().len(), 1, "nothing was taken");
+    world.discord.script([Answer::error(403, 50001, "Missing Access")]);
+    deliver(&pipeline, "2026-03-05T10:31").await;
+    assert_eq!(notices(&world), closed, "still the same parking");
+    wake(&pipeline, "2026-03-05T11:32").await;
+    wake(&pipeline, "2026-03-05T11:33").await;
+    assert_eq!(notices(&world)[1..], ["channel/discord takes messages again"]);
+}
+
 // ---- reminders ---------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -373,6 +447,12 @@ fn agenda(world: &World) -> String {
         panic!("{:?}", world.discord.standing());
     };
     message.body["embeds"][0]["description"].as_str().unwrap().to_owned()
+}
+
+/// The answers to what is asked before an agenda is posted: who am I, what kind of channel is it,
+/// what is there, what is pinned.
+fn looking() -> impl Iterator<Item = Answer> {
+    std::iter::repeat_n(Answer::Normal, 4)
 }
 
 #[tokio::test]
@@ -431,7 +511,7 @@ async fn an_agenda_that_may_have_been_posted_before_a_crash_is_found_again() {
         world.feed(calendar(&[event("a", "First", "20260305T140000")]));
         let pipeline = world.open("2026-03-05T09:00").await;
         round(&pipeline, "2026-03-05T09:00").await;
-        world.discord.script([Answer::lost()]);
+        world.discord.script(looking().chain([Answer::lost()]));
         pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
         assert_eq!(world.discord.standing().len(), 1);
         drop(pipeline);
@@ -446,12 +526,50 @@ async fn an_agenda_that_may_have_been_posted_before_a_crash_is_found_again() {
     world.feed(calendar(&[event("a", "First", "20260305T140000")]));
     let pipeline = world.open("2026-03-05T09:00").await;
     round(&pipeline, "2026-03-05T09:00").await;
-    world.discord.script([Answer::Drop]);
+    world.discord.script(looking().chain([Answer::Drop]));
     pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
+    assert_eq!(world.discord.standing().len(), 0);
     drop(pipeline);
     let pipeline = world.open("2026-03-05T11:00").await;
     wake(&pipeline, "2026-03-05T11:00").await;
     assert!(agenda(&world).contains("First"));
+}
+
+#[tokio::test]
+async fn an_agenda_posted_after_a_backup_is_found_after_its_restoring() {
+    let world = agenda_world();
+    baseline(&world, &[event("a", "First", "20260305T140000")], "2026-03-05T09:00").await;
+    // It is not among the latest messages any more, but pinned.
+    world.discord.chat(7, 60);
+    let pipeline = world.open("2026-03-07T09:15").await;
+    for shown in pipeline.store.shown("channel/discord", Purpose::Agenda).await.unwrap() {
+        pipeline.store.let_go(&shown).await.unwrap();
+    }
+    wake(&pipeline, "2026-03-07T09:15").await;
+    wake(&pipeline, "2026-03-07T09:16").await;
+    let standing = world.discord.standing();
+    assert_eq!(standing.len(), 61);
+    assert!(text(&standing[0].body).contains("Nothing is coming up"), "{:?}", standing[0]);
+}
+
+#[tokio::test]
+async fn an_agenda_in_a_forum_is_found_after_a_crash() {
+    let world = agenda_world();
+    world.discord.channel(7, "events", FORUM);
+    world.discord.in_guild(7);
+    world.feed(calendar(&[event("a", "First", "20260305T140000")]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    // Who am I, what is it, what is there; the channel takes no messages; what kind is it.
+    let asked = std::iter::repeat_n(Answer::Normal, 5);
+    world.discord.script(asked.chain([Answer::lost()]));
+    pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
+    assert_eq!(world.discord.threads().len(), 1, "{:?}", requests(&world, "GET"));
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T09:01").await;
+    wake(&pipeline, "2026-03-05T09:01").await;
+    assert_eq!(world.discord.threads().len(), 1);
+    assert_eq!(requests(&world, "PATCH").len(), 1);
 }
 
 #[tokio::test]
@@ -610,6 +728,24 @@ async fn the_picture_of_an_event_is_its_cover() {
     let image = |n: usize| made[n].json["image"].as_str().map(str::to_owned);
     assert_eq!(image(0).unwrap(), "data:image/png;base64,iVBORw0KGgphbmQgc28gb24=");
     assert_eq!((image(1), image(2)), (None, None), "made without one");
+
+    // Another picture, one at last, and none any more.
+    let pipeline = world.open("2026-03-05T09:15").await;
+    let another = FeedStandIn::start(b"GIF89a and so on".to_vec());
+    let mut all = [talk("a", &another.url()), talk("b", &picture.url()), all[2].clone()];
+    world.feed(calendar(&all));
+    step(&pipeline, "2026-03-05T09:15").await;
+    let kinds = |from: usize| -> Vec<String> {
+        let all = requests(&world, "PATCH");
+        let images = all[from..].iter().map(|one| one.json["image"].as_str().unwrap_or("none"));
+        images.map(|image| image.split(';').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(kinds(0), ["data:image/gif", "data:image/png"]);
+    all[0] = event("a", "Talk a", TALK);
+    world.feed(calendar(&all));
+    step(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(kinds(2), ["none"]);
+    assert_eq!(requests(&world, "PATCH")[2].json.get("image"), Some(&Value::Null));
 }
 
 #[tokio::test]
@@ -691,6 +827,29 @@ async fn an_event_made_before_a_crash_is_found_again() {
     assert_eq!(scheduled(&world), named(&[("Talk about tides", 1)]));
 }
 
+/// A backup knows nothing of what was made after it.
+#[tokio::test]
+async fn what_was_made_after_a_backup_is_found_after_its_restoring() {
+    let world = scheduled_world();
+    let both = [event("a", "Talk", TALK), event("b", "Another at that time", TALK)];
+    baseline(&world, &both, "2026-03-05T09:00").await;
+    // An event of the same name that somebody else made is theirs.
+    world.discord.foreign_event("Talk", "2026-03-10T14:00:00Z");
+    let pipeline = world.open("2026-03-05T09:15").await;
+    for shown in pipeline.store.shown("guild/5", Purpose::ScheduledEvent).await.unwrap() {
+        pipeline.store.let_go(&shown).await.unwrap();
+    }
+    wake(&pipeline, "2026-03-05T09:15").await;
+    let there = named(&[("Talk", 1), ("Another at that time", 1), ("Talk", 1)]);
+    assert_eq!(scheduled(&world), there);
+    let known = pipeline.store.shown("guild/5", Purpose::ScheduledEvent).await.unwrap();
+    let events = world.discord.events();
+    let mut own = events[..2].iter().map(|event| event["id"].as_str());
+    assert!(own.all(|id| known.iter().any(|shown| shown.remote_id.as_deref() == id)), "{known:?}");
+    // And what it says is not believed.
+    assert_eq!(requests(&world, "PATCH").len(), 2);
+}
+
 #[tokio::test]
 async fn the_soonest_hundred_are_there_and_others_follow_as_they_pass() {
     let world = scheduled_world();
@@ -732,19 +891,31 @@ async fn the_soonest_hundred_are_there_and_others_follow_as_they_pass() {
 
 #[tokio::test]
 async fn without_the_permission_the_server_is_left_alone_for_a_while() {
-    let world = scheduled_world();
+    let mut world = scheduled_world();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
     world.feed(calendar(&[event("a", "Talk", TALK)]));
     let pipeline = world.open("2026-03-05T09:00").await;
     round(&pipeline, "2026-03-05T09:00").await;
     let refused = Answer::error(403, 50013, "Missing Permissions");
     world.discord.script([Answer::Normal, Answer::Normal, refused]);
     pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
+    deliver(&pipeline, "2026-03-05T09:00").await;
     let before = world.discord.requests().len();
     wake(&pipeline, "2026-03-05T09:30").await;
     assert_eq!(world.discord.requests().len(), before);
     let parked = pipeline.store.parked().await.unwrap();
     assert!(parked[0].reason.contains("Create Events"), "{parked:?}");
-    wake(&pipeline, "2026-03-05T10:01").await;
-    assert_eq!(scheduled(&world), named(&[("Talk", 1)]));
+    // Where there is nothing to be made, nothing is known.
+    world.feed(calendar(&[]));
+    step(&pipeline, "2026-03-05T10:01").await;
+    step(&pipeline, "2026-03-05T10:32").await;
+    assert_eq!(pipeline.store.parked().await.unwrap().len(), 1);
+    world.feed(calendar(&[event("b", "Another", TALK)]));
+    step(&pipeline, "2026-03-05T10:45").await;
+    assert_eq!(scheduled(&world), named(&[("Another", 1)]));
     assert!(pipeline.store.parked().await.unwrap().is_empty());
+    deliver(&pipeline, "2026-03-05T10:46").await;
+    let told =
+        ["The server 5 takes no scheduled events", "The server 5 takes scheduled events again"];
+    assert_eq!(notices(&world), told);
 }

@@ -218,6 +218,7 @@ fn class(outcome: &Result<Receipt, NotifyError>) -> String {
         Ok(receipt) if receipt.remote_id.is_empty() => "sent".to_owned(),
         Ok(_) => "sent with id".to_owned(),
         Err(NotifyError::Retry { after, .. }) => wish("retry", after),
+        Err(NotifyError::Rest { after, .. }) => wish("rest", &Some(*after)),
         Err(NotifyError::Uncertain { after, .. }) => wish("uncertain", after),
         Err(NotifyError::Unfinished { after, .. }) => wish("unfinished", after),
         Err(NotifyError::Permanent { .. }) => "permanent".to_owned(),

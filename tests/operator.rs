@@ -485,6 +485,35 @@ async fn after_a_crash_too() {
     assert_eq!(channel.lock().unwrap().messages.len(), 1);
 }
 
+#[tokio::test]
+async fn a_direct_message_that_arrived_is_not_sent_again_after_a_crash() {
+    let world = World::new();
+    world.discord.set_nonce_window(Duration::ZERO);
+    let pipeline = world.open("2026-03-05T09:00").await;
+    notice(&pipeline, "dm/42", "before", "2026-03-05T08:59").await;
+    deliver(&pipeline, "2026-03-05T08:59").await;
+    notice(&pipeline, "dm/42", "one", "2026-03-05T09:00").await;
+    world.discord.script([Answer::lost()]);
+    assert_eq!(deliver(&pipeline, "2026-03-05T09:00").await.put_off, 1);
+    assert_eq!(world.posts(), ["before", "one"], "it is there, and nobody was told");
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T11:00").await;
+    assert_eq!(deliver(&pipeline, "2026-03-05T11:00").await.sent, 1);
+    assert_eq!(world.posts(), ["before", "one"]);
+    let sent = rows(&pipeline, DeliveryState::Sent).await;
+    let id = &world.discord.messages()[1].id;
+    let name = format!("500042/{id}");
+    assert!(sent.iter().any(|row| row.remote_id.as_deref() == Some(&name)), "{sent:?}");
+    // One that may have arrived and did not is sent, as it was.
+    notice(&pipeline, "dm/42", "two", "2026-03-05T11:00").await;
+    world.discord.script([Answer::Drop]);
+    deliver(&pipeline, "2026-03-05T11:00").await;
+    drop(pipeline);
+    let pipeline = world.open("2026-03-05T12:00").await;
+    deliver(&pipeline, "2026-03-05T12:00").await;
+    assert_eq!(world.posts(), ["before", "one", "two"]);
+}
+
 /// A message of the same words is another message, if it is known to be.
 #[tokio::test]
 async fn what_is_not_there_is_sent_and_its_twin_does_not_count() {

@@ -1,9 +1,10 @@
 //! Native scheduled events of a guild, as the watches have them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::{NEVER, Stop, cover, hash};
@@ -41,7 +42,8 @@ struct Wanted {
     start: Timestamp,
     end: Timestamp,
     body: Value,
-    /// The address of its picture, where that is wished.
+    /// Whether it has its picture for a cover, and the picture's address.
+    covers: bool,
     picture: Option<String>,
     repost: bool,
 }
@@ -80,6 +82,7 @@ impl Pipeline {
     pub(super) async fn compare_guild(
         &self,
         target: &str,
+        took: &AtomicBool,
         now: Timestamp,
     ) -> Result<Timestamp, Stop> {
         let id = target.rsplit('/').next().and_then(|id| id.parse().ok());
@@ -112,12 +115,14 @@ impl Pipeline {
                 .filter(open)
                 .filter(|listed| !ours.contains(listed.id.as_str()))
                 .filter(|listed| !shown.iter().any(|shown| is_it(listed, shown)))
+                .filter(|listed| !all.iter().any(|wanted| wanted.is_it(listed)))
                 .count();
             steps = plan(&shown, &all, &off, MAX_OPEN.saturating_sub(foreign), now);
         }
         let more = steps.len() > AT_ONCE;
         for step in steps.into_iter().take(AT_ONCE) {
-            self.take(&guild, target, step, &all, &found, now).await?;
+            let taken = self.take(&guild, target, step, &all, &found, now).await?;
+            took.fetch_or(taken, Ordering::Relaxed);
         }
         if more {
             return Ok(now.saturating_add(PAUSE).unwrap_or(now));
@@ -128,6 +133,7 @@ impl Pipeline {
         Ok(over.min().unwrap_or(NEVER))
     }
 
+    /// Takes one step; gives whether Discord did something for it.
     async fn take(
         &self,
         guild: &Guild,
@@ -136,7 +142,7 @@ impl Pipeline {
         all: &[Wanted],
         found: &[Listed],
         now: Timestamp,
-    ) -> Result<(), Stop> {
+    ) -> Result<bool, Stop> {
         let refused = |name: &str, error: NotifyError| match error {
             NotifyError::Permanent { reason } => {
                 warn!(to = target, name, reason, "a scheduled event stays as it is");
@@ -144,60 +150,41 @@ impl Pipeline {
             }
             error => Err(error),
         };
+        let mut taken = false;
+        let step = match step {
+            Step::Make { index } => match self.adopt(target, &all[index], found, now).await? {
+                Some(shown) => Step::Edit { shown, index },
+                None => Step::Make { index },
+            },
+            step => step,
+        };
         match step {
             Step::Make { index } => {
-                let Some(wanted) = all.get(index) else { return Ok(()) };
+                let wanted = &all[index];
                 let mut shown = wanted.intended(target, now);
-                let before = self.store.shown(target, Purpose::ScheduledEvent).await?;
-                let known = |id: &str| before.iter().any(|b| b.remote_id.as_deref() == Some(id));
-                let interrupted = before.iter().find(|before| before.name == shown.name);
-                let there = interrupted.and_then(|before| {
-                    found.iter().find(|listed| is_it(listed, before) && !known(&listed.id))
-                });
-                let id = match there {
-                    Some(listed) => {
-                        // What it says is not known; the next pass brings it into line.
-                        shown.hash = 0;
-                        listed.id.clone()
+                self.store.remember(&shown).await?;
+                let body = self.dressed(wanted, wanted.body.clone()).await;
+                match guild.create(&body).await {
+                    Ok(id) => {
+                        info!(to = target, name = shown.name, remote_id = id, "made");
+                        taken = true;
+                        shown = Shown { state: State::Shown, remote_id: Some(id), ..shown };
                     }
-                    None => {
-                        self.store.remember(&shown).await?;
-                        let mut body = wanted.body.clone();
-                        if let Some(picture) = self.picture(wanted).await {
-                            body["image"] = picture.into();
-                        }
-                        let mut made = guild.create(&body).await;
-                        // A picture that Discord does not take costs the picture, not the event.
-                        if let (Err(NotifyError::Permanent { .. }), Some(body)) =
-                            (&made, body.as_object_mut())
-                            && body.remove("image").is_some()
-                        {
-                            made = guild.create(&wanted.body).await;
-                        }
-                        match made {
-                            Ok(id) => id,
-                            Err(NotifyError::Permanent { reason }) => {
-                                let name = &shown.name;
-                                warn!(to = target, name, reason, "no scheduled event is made");
-                                shown.state = State::Removed;
-                                return Ok(self.store.remember(&shown).await?);
-                            }
-                            Err(error) => return Err(error.into()),
-                        }
+                    Err(NotifyError::Permanent { reason }) => {
+                        let name = &shown.name;
+                        warn!(to = target, name, reason, "no scheduled event is made");
+                        shown.state = State::Removed;
                     }
-                };
-                info!(to = target, name = shown.name, remote_id = id, "scheduled event made");
-                let shown = Shown { state: State::Shown, remote_id: Some(id), ..shown };
+                    Err(error) => return Err(error.into()),
+                }
                 self.store.remember(&shown).await?;
             }
             Step::Edit { shown, index } => {
-                let (Some(wanted), Some(id)) = (all.get(index), &shown.remote_id) else {
-                    return Ok(());
-                };
-                let edited = guild
-                    .edit(id, &wanted.change(&shown, now))
-                    .await
-                    .or_else(|error| refused(&shown.name, error).map(|_| true))?;
+                let (wanted, Some(id)) = (&all[index], &shown.remote_id) else { return Ok(false) };
+                let body = self.dressed(wanted, wanted.change(&shown, now)).await;
+                let edited = guild.edit(id, &body).await;
+                taken = matches!(edited, Ok(true));
+                let edited = edited.or_else(|error| refused(&shown.name, error).map(|_| true))?;
                 let next = wanted.intended(target, now);
                 let state = if edited { State::Shown } else { State::Removed };
                 debug!(to = target, name = shown.name, edited, "scheduled event changed");
@@ -211,34 +198,68 @@ impl Pipeline {
             }
             Step::Cancel { shown } => {
                 if let Some(id) = &shown.remote_id {
-                    let status = guild::CANCELED;
-                    let done = guild.set_status(id, status).await;
-                    done.or_else(|error| refused(&shown.name, error))?;
+                    let done = guild.set_status(id, guild::CANCELED).await;
+                    taken = done.or_else(|error| refused(&shown.name, error))?;
                 }
                 self.store.let_go(&shown).await?;
             }
             Step::Finish { shown } => {
                 if let Some(id) = &shown.remote_id {
                     let done = finish(guild, id).await;
-                    done.or_else(|error| refused(&shown.name, error).map(drop))?;
+                    taken = done.or_else(|error| refused(&shown.name, error))?;
                 }
                 self.store.let_go(&shown).await?;
             }
             Step::Remove { shown } => {
                 if let Some(id) = &shown.remote_id {
                     let done = guild.delete(id).await;
-                    done.or_else(|error| refused(&shown.name, error).map(drop))?;
+                    taken = done.or_else(|error| refused(&shown.name, error))?;
                 }
                 self.store.let_go(&shown).await?;
             }
             Step::LetGo { shown } => self.store.let_go(&shown).await?,
         }
-        Ok(())
+        Ok(taken)
     }
 
-    async fn picture(&self, wanted: &Wanted) -> Option<String> {
-        let feed = self.config.feeds.get(&wanted.feed)?;
-        cover::data_uri(&self.fetcher, feed, wanted.picture.as_deref()?).await
+    /// An event of the guild that is the wanted one, and not known: made before a crash, or after the
+    /// backup that was restored. What it says is taken for unknown.
+    async fn adopt(
+        &self,
+        target: &str,
+        wanted: &Wanted,
+        found: &[Listed],
+        now: Timestamp,
+    ) -> Result<Option<Shown>, StoreError> {
+        let before = self.store.shown(target, Purpose::ScheduledEvent).await?;
+        let known = |id: &str| before.iter().any(|b| b.remote_id.as_deref() == Some(id));
+        let interrupted = before.iter().find(|before| before.name == wanted.name);
+        let mut unknown = found.iter().filter(|listed| !known(&listed.id));
+        let alike = unknown.clone().find(|listed| wanted.is_it(listed));
+        let there = alike.or_else(|| {
+            unknown.find(|listed| interrupted.is_some_and(|before| is_it(listed, before)))
+        });
+        let Some(listed) = there else { return Ok(None) };
+        info!(to = target, name = wanted.name, remote_id = listed.id, "found again");
+        let shown = Shown {
+            state: State::Shown,
+            remote_id: Some(listed.id.clone()),
+            hash: 0,
+            ..wanted.intended(target, now)
+        };
+        self.store.remember(&shown).await?;
+        Ok(Some(shown))
+    }
+
+    /// A body with the picture that is wished for. It goes with every change, since what is there is
+    /// not known; one that cannot be had leaves that.
+    async fn dressed(&self, wanted: &Wanted, mut body: Value) -> Value {
+        if let (Some(address), Some(feed)) = (&wanted.picture, self.config.feeds.get(&wanted.feed))
+            && let Some(picture) = cover::data_uri(&self.fetcher, feed, address).await
+        {
+            body["image"] = picture.into();
+        }
+        body
     }
 
     /// Every occurrence that should be there, the soonest first; at least as many as there may be.
@@ -318,7 +339,8 @@ impl Pipeline {
             }
             let (feed, key, repost) = (one.feed.clone(), one.key.clone(), wish.repost);
             let picture = event.picture().filter(|_| wish.covers).map(str::to_owned);
-            all.push(Wanted { name, feed, key, start, end, body, picture, repost });
+            let covers = wish.covers;
+            all.push(Wanted { name, feed, key, start, end, body, covers, picture, repost });
         }
         all
     }
@@ -326,7 +348,19 @@ impl Pipeline {
 
 impl Wanted {
     fn hash(&self) -> u64 {
-        hash(&self.body)
+        match &self.picture {
+            Some(picture) => hash(&json!([self.body, picture])),
+            None => hash(&self.body),
+        }
+    }
+
+    /// Whether an event of the guild is this one.
+    fn is_it(&self, listed: &Listed) -> bool {
+        let name = self.body["name"].as_str().unwrap_or_default();
+        listed.own
+            && matches!(listed.status, guild::SCHEDULED | guild::ACTIVE)
+            && listed.name.trim() == name.trim()
+            && listed.start.parse().is_ok_and(|start: Timestamp| start == self.start)
     }
 
     fn intended(&self, target: &str, now: Timestamp) -> Shown {
@@ -359,6 +393,9 @@ impl Wanted {
                 body.remove("scheduled_start_time");
             }
             body.entry("description").or_insert(Value::Null);
+            if self.covers && self.picture.is_none() {
+                body.insert("image".to_owned(), Value::Null);
+            }
         }
         body
     }
@@ -448,16 +485,16 @@ fn plan(
 }
 
 /// Ends an event that Discord has not ended itself.
-async fn finish(guild: &Guild, id: &str) -> Result<(), NotifyError> {
+async fn finish(guild: &Guild, id: &str) -> Result<bool, NotifyError> {
     let mut status = guild.status(id).await?;
     // From scheduled there is no way but through active.
     if status == Some(guild::SCHEDULED) && guild.set_status(id, guild::ACTIVE).await? {
         status = Some(guild::ACTIVE);
     }
-    if status == Some(guild::ACTIVE) {
-        guild.set_status(id, guild::COMPLETED).await?;
+    match status {
+        Some(guild::ACTIVE) => guild.set_status(id, guild::COMPLETED).await,
+        _ => Ok(false),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -477,6 +514,7 @@ mod tests {
             start: at(start),
             end: at(start + 60),
             body: serde_json::json!({ "name": name, "scheduled_start_time": at(start).to_string() }),
+            covers: false,
             picture: None,
             repost: false,
         }

@@ -20,6 +20,8 @@ mod events;
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -46,6 +48,8 @@ use crate::store::{Delivery, StoreError, delivery_id};
 const NONCE: SignedDuration = SignedDuration::from_mins(2);
 /// How far the clocks of Discord and of this machine may be apart.
 const SKEW: SignedDuration = SignedDuration::from_mins(5);
+/// After so many attempts a change that should be told by an edit is told by a message.
+const EDITS_TRIED: u32 = 3;
 /// For what waits for nothing.
 const NEVER: Timestamp = Timestamp::MAX;
 
@@ -170,19 +174,23 @@ impl Pipeline {
         if let Some(parked) = parked.as_ref().filter(|parked| parked.retry_at > now) {
             return Ok(parked.retry_at);
         }
+        let took = AtomicBool::default();
         let next = match self.registry.configured(target) {
             Some(Endpoint { board: None, .. }) => NEVER,
             Some(endpoint @ Endpoint { board: Some(board), .. }) => {
-                let place = Place { endpoint, board, now };
+                let place = Place { endpoint, board, took: &took, now };
                 let next = self.remove_reminders(&place).await?;
                 let next = next.min(self.compare_agendas(&place).await?);
-                self.compare_announcements(&place).await?;
-                next
+                next.min(self.compare_announcements(&place).await?)
             }
-            None => self.compare_guild(target, now).await?,
+            None => self.compare_guild(target, &took, now).await?,
         };
-        if parked.is_some() {
-            self.store.unpark(target).await?;
+        // Where there was nothing to do, it is not known whether it would have been done.
+        if let Some(parked) = parked.filter(|_| took.into_inner()) {
+            info!(to = target, "takes messages again");
+            let incident = Incident::Unparked { endpoint: target, by: &parked.since.to_string() };
+            let notice = self.notice(target, incident, now);
+            self.store.unpark(target, notice.as_ref(), now).await?;
         }
         Ok(next)
     }
@@ -196,6 +204,11 @@ impl Pipeline {
         now: Timestamp,
     ) -> Result<Timestamp, StoreError> {
         let reason = error.to_string();
+        let put_off = |after| {
+            let until = retry::next_attempt(now, failures, after, target);
+            warn!(to = target, reason, %until, "put off");
+            until
+        };
         Ok(match error {
             NotifyError::ReceiverGone { for_good, .. } => {
                 let incident = Incident::Parked { endpoint: target, reason: &reason, for_good };
@@ -213,19 +226,18 @@ impl Pipeline {
                 error!(to = target, reason, "cannot be shown");
                 now.saturating_add(PARK).unwrap_or(now)
             }
+            NotifyError::Rest { after, .. } => put_off(Some(after)),
             NotifyError::Retry { after, .. }
             | NotifyError::Uncertain { after, .. }
-            | NotifyError::Unfinished { after, .. } => {
-                let until = retry::next_attempt(now, failures, after, target);
-                warn!(to = target, reason, %until, "put off");
-                until
-            }
+            | NotifyError::Unfinished { after, .. } => put_off(after),
         })
     }
 
     // ---- announcements -------------------------------------------------------------------------
 
-    async fn compare_announcements(&self, place: &Place<'_>) -> Result<(), Stop> {
+    /// Gives when those are to be tried again that may not be edited yet.
+    async fn compare_announcements(&self, place: &Place<'_>) -> Result<Timestamp, Stop> {
+        let mut next = NEVER;
         for (shown, known) in self.store.outdated_announcements(&place.endpoint.id).await? {
             let name = shown.name.clone();
             match self.bring_announcement(place, shown, &known).await {
@@ -233,10 +245,13 @@ impl Pipeline {
                 Err(Stop::Refused(NotifyError::Permanent { reason })) => {
                     warn!(to = place.endpoint.id, name, reason, "an announcement is left as it is");
                 }
+                Err(Stop::Refused(NotifyError::Rest { after, reason })) => {
+                    next = next.min(place.rest(&name, after, &reason));
+                }
                 Err(stop) => return Err(stop),
             }
         }
-        Ok(())
+        Ok(next)
     }
 
     /// Brings one announcement into line with what is known of its event. None where it is gone, and
@@ -295,7 +310,8 @@ impl Pipeline {
         if delivery.remote_id.is_some() || !items.iter().all(is_whole) {
             return Ok(Ok(None));
         }
-        let place = Place { endpoint, board, now };
+        let took = AtomicBool::default();
+        let place = Place { endpoint, board, took: &took, now };
         // A pass may be editing the same.
         let _turn = self.mirror.lock(&endpoint.id).await;
         let mut first = None;
@@ -308,6 +324,16 @@ impl Pipeline {
                 Err(Stop::Store(error)) => return Err(error),
                 Err(Stop::Refused(NotifyError::Permanent { reason })) => {
                     warn!(to = endpoint.id, reason, "told by a message, since no edit is possible");
+                    return Ok(Ok(None));
+                }
+                // Who waits for news should not wait for long.
+                Err(Stop::Refused(NotifyError::Rest { reason, .. }))
+                    if delivery.attempts >= EDITS_TRIED =>
+                {
+                    warn!(
+                        to = endpoint.id,
+                        reason, "told by a message, since no edit is taken yet"
+                    );
                     return Ok(Ok(None));
                 }
                 Err(Stop::Refused(error)) => return Ok(Err(error)),
@@ -417,7 +443,10 @@ impl Pipeline {
             }
             if let Some(remote_id) = shown.remote_id.as_ref().filter(|_| wanted) {
                 match place.board.delete(remote_id).await {
-                    Ok(()) => debug!(to = shown.target, remote_id, "reminder removed"),
+                    Ok(removed) => {
+                        place.note(removed);
+                        debug!(to = shown.target, remote_id, removed, "reminder removed");
+                    }
                     Err(NotifyError::Permanent { reason }) => {
                         warn!(to = shown.target, remote_id, reason, "a reminder stays");
                     }
@@ -433,7 +462,7 @@ impl Pipeline {
 
     /// Brings the agendas of an endpoint into line; gives when they change by themselves.
     async fn compare_agendas(&self, place: &Place<'_>) -> Result<Timestamp, Stop> {
-        let Place { endpoint, board, now } = *place;
+        let Place { endpoint, board, now, .. } = *place;
         let mut next = NEVER;
         let mut before = self.store.shown(&endpoint.id, Purpose::Agenda).await?;
         let mine = |agenda: &&Agenda| agenda.to.contains(&endpoint.receiver);
@@ -462,6 +491,9 @@ impl Pipeline {
                 Err(Stop::Refused(NotifyError::Permanent { reason })) => {
                     let name = &agenda.name;
                     error!(to = endpoint.id, name, reason, "the agenda cannot be shown");
+                }
+                Err(Stop::Refused(NotifyError::Rest { after, reason })) => {
+                    next = next.min(place.rest(&agenda.name, after, &reason));
                 }
                 Err(stop) => return Err(stop),
             }
@@ -495,7 +527,10 @@ impl Pipeline {
     async fn remove_agenda(&self, place: &Place<'_>, shown: &Shown) -> Result<(), Stop> {
         if let Some(remote_id) = &shown.remote_id {
             match place.board.delete(remote_id).await {
-                Ok(()) => info!(to = shown.target, name = shown.name, "agenda removed"),
+                Ok(removed) => {
+                    place.note(removed);
+                    info!(to = shown.target, name = shown.name, removed, "agenda removed");
+                }
                 // Where it was, the bot may not be any more.
                 Err(
                     NotifyError::Permanent { reason } | NotifyError::ReceiverGone { reason, .. },
@@ -553,7 +588,10 @@ impl Pipeline {
             return Ok(());
         }
         match place.board.pin(&remote_id, agenda.pin).await {
-            Ok(()) => Ok(self.store.remember(&Shown { pinned: agenda.pin, ..shown }).await?),
+            Ok(done) => {
+                place.note(done);
+                Ok(self.store.remember(&Shown { pinned: agenda.pin, ..shown }).await?)
+            }
             Err(NotifyError::Permanent { reason } | NotifyError::ReceiverGone { reason, .. }) => {
                 warn!(
                     to = shown.target,
@@ -598,6 +636,7 @@ impl Pipeline {
             return Ok(Some(shown));
         }
         if place.board.edit(&remote_id, body).await? {
+            place.note(true);
             debug!(to = shown.target, name = shown.name, remote_id, "edited");
             shown.hash = wanted;
             self.store.remember(&shown).await?;
@@ -630,10 +669,17 @@ impl Pipeline {
         let now = place.now;
         let mut said = shown.hash;
         let interrupted = shown.since <= now;
-        if interrupted && now.duration_since(shown.since) > NONCE {
+        let lapsed = interrupted && now.duration_since(shown.since) > NONCE;
+        // An agenda of which nothing is known may be there: a backup was restored. And one in a forum
+        // has no nonce.
+        if lapsed || shown.purpose == Purpose::Agenda {
             let title = body["embeds"][0]["title"].as_str().unwrap_or_default();
             let since = shown.since.saturating_sub(SKEW).unwrap_or(shown.since);
-            if let Some(remote_id) = place.board.find(title, since).await? {
+            let since = interrupted.then_some(since);
+            for remote_id in place.board.find(title, since).await? {
+                if self.store.is_shown(&remote_id).await? {
+                    continue;
+                }
                 info!(to = shown.target, name = shown.name, remote_id, "found again");
                 // What it says is not known.
                 shown = Shown { remote_id: Some(remote_id), state: State::Shown, hash: 0, ..shown };
@@ -641,7 +687,7 @@ impl Pipeline {
                 return Ok(shown);
             }
         }
-        if !interrupted || now.duration_since(shown.since) > NONCE {
+        if !interrupted || lapsed {
             said = hash(body);
             shown = Shown { since: now, hash: said, ..shown };
             self.store.remember(&shown).await?;
@@ -657,6 +703,7 @@ impl Pipeline {
             }
             Err(error) => return Err(error.into()),
         };
+        place.note(true);
         shown.remote_id = Some(remote_id).filter(|id| !id.is_empty());
         // Where the nonce was recognised, it says what was to be said then.
         shown = Shown { state: State::Shown, hash: said, ..shown };
@@ -709,10 +756,23 @@ impl Turn {
 struct Place<'a> {
     endpoint: &'a Endpoint,
     board: &'a Board,
+    /// Whether Discord took anything.
+    took: &'a AtomicBool,
     now: Timestamp,
 }
 
 impl Place<'_> {
+    fn note(&self, taken: bool) {
+        self.took.fetch_or(taken, Ordering::Relaxed);
+    }
+
+    /// One message may not be edited yet; gives when it may.
+    fn rest(&self, name: &str, after: Duration, reason: &str) -> Timestamp {
+        let until = retry::next_attempt(self.now, 1, Some(after), name);
+        warn!(to = self.endpoint.id, name, reason, %until, "an edit is put off");
+        until
+    }
+
     fn context(&self, id: String) -> DeliveryContext {
         DeliveryContext {
             dedup_key: id,

@@ -246,6 +246,10 @@ pub enum NotifyError {
     /// Surely not accepted; may be accepted later: 429, connection refused, SMTP 4xx.
     #[error("{reason}")]
     Retry { after: Option<Duration>, reason: String },
+    /// Surely not done, and to be tried again then; it says nothing about other messages. So it is
+    /// with edits of old messages, of which Discord takes few.
+    #[error("{reason}")]
+    Rest { after: Duration, reason: String },
     /// May have been accepted: the line died, or the answer was a 5xx. Repeating may double it.
     #[error("{reason} (it is not known whether the message arrived)")]
     Uncertain { after: Option<Duration>, reason: String },

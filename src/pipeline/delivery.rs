@@ -47,6 +47,17 @@ impl std::ops::AddAssign for Delivered {
     }
 }
 
+/// What an attempt says of its endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    /// Others can go on.
+    Open,
+    /// It did not answer, or has a problem; after some of these it is left alone.
+    Unclear,
+    /// It asks to be left alone.
+    Closed,
+}
+
 /// Leased messages to one endpoint, in order, each with its payload. A delivery that has none of its
 /// own was never tried with this one.
 #[derive(Debug)]
@@ -184,7 +195,7 @@ impl Pipeline {
         self.metrics.settled(backend, end, now.duration_since(delivery.due_at));
         let (endpoint, id) = (delivery.endpoint.as_str(), delivery.id.as_str());
         let incident = match end {
-            Settlement::Sent { .. } => Some(Incident::Unparked { endpoint, delivery: id }),
+            Settlement::Sent { .. } => Some(Incident::Unparked { endpoint, by: id }),
             Settlement::Dead { reason } => Some(Incident::Dead { endpoint, delivery: id, reason }),
             _ => None,
         };
@@ -277,18 +288,14 @@ impl Pipeline {
                     }?;
                     arrived = matches!(result, Ok(_) | Err(NotifyError::Unfinished { .. }));
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
-                    let (end, close) = self.conclude(&delivery, result, now).await?;
+                    let (end, door) = self.conclude(&delivery, result, now).await?;
+                    failures = if door == Door::Open { 0 } else { failures + 1 };
                     if let Settlement::PutOff { until, reason, .. } = &end
-                        && !arrived
+                        && (door == Door::Closed || failures == PATIENCE)
                     {
-                        failures += 1;
-                        if close || failures == PATIENCE {
-                            // What was not claimed with them must not overtake these.
-                            self.store.hold(&delivery.endpoint, *until).await?;
-                            closed = Some((*until, reason.clone()));
-                        }
-                    } else {
-                        failures = 0;
+                        // What was not claimed with them must not overtake these.
+                        self.store.hold(&delivery.endpoint, *until).await?;
+                        closed = Some((*until, reason.clone()));
                     }
                     end
                 }
@@ -395,20 +402,19 @@ impl Pipeline {
         Ok(result)
     }
 
-    /// What an attempt's result means for the delivery, and whether its endpoint asks to be left
-    /// alone.
+    /// What an attempt's result means for the delivery, and for others to its endpoint.
     async fn conclude(
         &self,
         delivery: &Delivery,
         result: Result<String, NotifyError>,
         now: Timestamp,
-    ) -> Result<(Settlement, bool), StoreError> {
+    ) -> Result<(Settlement, Door), StoreError> {
         let (id, to) = (&delivery.id, &delivery.endpoint);
         let error = match result {
             Ok(remote_id) => {
                 let lag_ms = now.duration_since(delivery.due_at).as_millis();
                 info!(id, to, remote_id, lag_ms, "sent");
-                return Ok((Settlement::Sent { remote_id }, false));
+                return Ok((Settlement::Sent { remote_id }, Door::Open));
             }
             Err(error) => error,
         };
@@ -416,10 +422,10 @@ impl Pipeline {
         let doubtful = matches!(error, NotifyError::Uncertain { .. });
         // What cannot have arrived may say next time that it is late.
         let anew = delivery.payload.is_none() && !doubtful;
-        let after = match error {
+        let (after, door) = match error {
             NotifyError::Permanent { .. } => {
                 error!(id, to, reason, "dead");
-                return Ok((Settlement::Dead { reason }, false));
+                return Ok((Settlement::Dead { reason }, Door::Open));
             }
             NotifyError::ReceiverGone { for_good, .. } => {
                 let until = match for_good {
@@ -433,12 +439,12 @@ impl Pipeline {
                 }
                 // The parking alone holds it back, so that with its end the message goes out.
                 let end = Settlement::PutOff { until: now, reason, anew, doubtful };
-                return Ok((end, true));
+                return Ok((end, Door::Closed));
             }
             NotifyError::Unfinished { remote_id, after, .. } => {
                 if delivery.attempts >= retry::MAX_ATTEMPTS {
                     warn!(id, to, remote_id, reason, "sent, and given up what belongs to it");
-                    return Ok((Settlement::Sent { remote_id }, false));
+                    return Ok((Settlement::Sent { remote_id }, Door::Open));
                 }
                 self.store.note_posted(delivery, &remote_id).await?;
                 let until = retry::next_attempt(now, delivery.attempts, after, id);
@@ -446,18 +452,21 @@ impl Pipeline {
                 // What comes next is not held up by it.
                 return Ok((
                     Settlement::PutOff { until, reason, anew: false, doubtful: false },
-                    false,
+                    Door::Open,
                 ));
             }
-            NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => after,
+            NotifyError::Rest { after, .. } => (Some(after), Door::Open),
+            NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. } => {
+                (after, if after.is_some() { Door::Closed } else { Door::Unclear })
+            }
         };
         if delivery.attempts >= retry::MAX_ATTEMPTS {
             error!(id, to, reason, attempts = delivery.attempts, "dead: given up");
-            return Ok((Settlement::Dead { reason }, false));
+            return Ok((Settlement::Dead { reason }, Door::Open));
         }
         let until = retry::next_attempt(now, delivery.attempts, after, id);
         warn!(id, to, reason, until = %format_args!("{until:.3}"), "put off");
-        Ok((Settlement::PutOff { until, reason, anew, doubtful }, after.is_some()))
+        Ok((Settlement::PutOff { until, reason, anew, doubtful }, door))
     }
 }
 

@@ -2,9 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, Connection, Row};
 
-use super::{Result, Store, StoreError, instant, json, known, millis, to_json};
+use super::{
+    NewDelivery, Result, Store, StoreError, insert_deliveries, instant, json, known, millis,
+    to_json,
+};
 use crate::calendar::EventKey;
 use crate::calendar::diff::Known;
 use crate::plan::Notification;
@@ -152,6 +155,16 @@ impl Store {
         Ok(outdated)
     }
 
+    /// Whether a message of this name is known to be shown, by whichever target.
+    pub async fn is_shown(&self, remote_id: &str) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query("SELECT 1 FROM shown WHERE remote_id = $1 LIMIT 1")
+            .bind(remote_id)
+            .fetch_optional(&mut *connection)
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Remembers it, in the place of what was remembered under its name.
     pub async fn remember(&self, shown: &Shown) -> Result<()> {
         let mut connection = self.connection.lock().await;
@@ -170,14 +183,23 @@ impl Store {
         Ok(())
     }
 
-    /// The target takes messages again.
-    pub async fn unpark(&self, target: &str) -> Result<()> {
+    /// The target takes messages again. Only if it was parked until now `notice` is told.
+    pub async fn unpark(
+        &self,
+        target: &str,
+        notice: Option<&NewDelivery>,
+        now: Timestamp,
+    ) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        sqlx::query("DELETE FROM parked WHERE endpoint = $1")
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let unparked = sqlx::query("DELETE FROM parked WHERE endpoint = $1")
             .bind(target)
-            .execute(&mut *connection)
+            .execute(&mut *tx)
             .await?;
-        Ok(())
+        if let Some(notice) = notice.filter(|_| unparked.rows_affected() > 0) {
+            insert_deliveries(&mut tx, std::slice::from_ref(notice), now).await?;
+        }
+        Ok(tx.commit().await?)
     }
 }
 

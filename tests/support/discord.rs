@@ -134,6 +134,8 @@ pub(super) struct State {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thread {
     pub id: String,
+    /// The forum that it is in; empty elsewhere.
+    pub parent: String,
     pub name: String,
     /// Ids of tags.
     pub tags: Vec<String>,
@@ -202,6 +204,11 @@ impl DiscordStandIn {
                 json!([{ "id": "91", "name": "Talks" }, { "id": "92", "name": "Colloquium" }]);
         }
         self.state().channels.insert(id.to_string(), channel);
+    }
+
+    /// The channel is one of the server 5.
+    pub fn in_guild(&self, id: u64) {
+        self.state().channels.get_mut(&id.to_string()).unwrap()["guild_id"] = json!("5");
     }
 
     /// The webhook 8 is of this channel; of 7, unless it is said.
@@ -377,6 +384,11 @@ fn respond(
 }
 
 impl State {
+    /// A message that somebody else wrote.
+    pub(super) fn say(&mut self, channel: u64, body: Value) {
+        self.post(&format!("channels/{channel}"), &channel.to_string(), &body);
+    }
+
     /// What Discord would do, and answer.
     fn perform(&mut self, request: &Request) -> (u16, Value) {
         let messages = self.messages.iter_mut().map(|(message, _)| message);
@@ -413,12 +425,26 @@ impl State {
             ("POST", ["channels", id, "threads"]) => {
                 let (_, message) =
                     self.post(&format!("channels/{id}"), "", &request.json["message"]);
+                let forum = (*id).to_owned();
                 let id = message["id"].as_str().unwrap().to_owned();
-                self.begin(&id, &request.json)
+                let begun = self.begin(&id, &request.json);
+                self.threads.get_mut(&id).unwrap().parent = forum;
+                begun
+            }
+            ("GET", ["guilds", _, "threads", "active"]) => {
+                let open = self.threads.values().filter(|one| !one.archived && !one.deleted);
+                let described = open.map(|one| {
+                    json!({ "id": one.id, "parent_id": one.parent, "name": one.name,
+                        "owner_id": "1" })
+                });
+                (200, json!({ "threads": described.collect::<Vec<_>>() }))
             }
             ("PATCH", ["channels", id]) if self.threads.contains_key(*id) => {
                 let thread = self.threads.get_mut(*id).unwrap();
                 thread.archived = request.json["archived"].as_bool().unwrap_or(thread.archived);
+                if let Some(name) = request.json["name"].as_str() {
+                    thread.name = name.to_owned();
+                }
                 (200, json!({ "id": id }))
             }
             ("POST", ["webhooks", id, _]) => {

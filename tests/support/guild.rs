@@ -27,6 +27,14 @@ impl DiscordStandIn {
         messages
     }
 
+    /// Others talk in a channel.
+    pub fn chat(&self, channel: u64, messages: usize) {
+        let state = &mut *self.inside();
+        for n in 0..messages {
+            state.say(channel, json!({ "content": format!("chat {n}"), "author": { "id": "99" } }));
+        }
+    }
+
     /// Someone removes a message.
     pub fn remove_by_hand(&self, id: &str) {
         self.inside().board.removed.insert(id.to_owned());
@@ -81,7 +89,17 @@ impl Board {
                 let there = there.filter(|one| !self.removed.contains(&one.id));
                 let mut list: Vec<Value> = there.map(|one| described(one)).collect();
                 list.reverse();
+                let limit = request.path.split("limit=").nth(1)?.split('&').next()?.parse().ok()?;
+                list.truncate(limit);
                 Some((200, Value::Array(list)))
+            }
+            ("GET", ["channels", id, "messages", "pins"]) => {
+                let target = format!("channels/{id}");
+                let pinned = messages.filter(|one| one.target == target);
+                let pinned = pinned.filter(|one| self.pins.contains(&one.id));
+                let pinned = pinned.filter(|one| !self.removed.contains(&one.id));
+                let item = |one: &mut Message| json!({ "message": described(one) });
+                Some((200, json!({ "items": pinned.map(item).collect::<Vec<_>>() })))
             }
             ("PUT" | "DELETE", ["channels", _, "messages", "pins", id]) => {
                 if !self.there(messages, id) {
@@ -189,9 +207,10 @@ impl Board {
 
 /// A message as it is listed. Its time is later than any of the tests.
 fn described(message: &Message) -> Value {
+    let author = message.body.get("author").cloned();
     json!({
         "id": message.id,
-        "author": { "id": ME, "bot": true },
+        "author": author.unwrap_or_else(|| json!({ "id": ME, "bot": true })),
         "timestamp": "2099-01-01T00:00:00.000000+00:00",
         "embeds": message.body["embeds"],
     })

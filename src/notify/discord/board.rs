@@ -8,8 +8,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::http::Answer;
-use super::target::{Place, Post};
-use super::{Discord, NotifyError, outcome};
+use super::target::{Kind, Place, Post};
+use super::{Discord, NotifyError, outcome, unasked};
 use crate::message::discord::Target;
 use crate::message::{Style, shown};
 use crate::notify::Payload;
@@ -28,6 +28,8 @@ const EDITS_REST: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// How many messages are looked through for one that may have been posted.
 const RECENT: usize = 50;
+/// As many pins as Discord gives at once.
+const PINS: usize = 50;
 
 /// The messages of one endpoint, after they were posted. Messages are named by
 /// [`Receipt::remote_id`](crate::notify::Receipt::remote_id).
@@ -74,8 +76,17 @@ impl Board {
     }
 
     /// Replaces what a message says. False when there is no such message (any more), or it is out
-    /// of reach.
+    /// of reach. Edits have limits of their own: what they ask for is [`NotifyError::Rest`].
     pub async fn edit(&self, remote_id: &str, body: &Value) -> Result<bool, NotifyError> {
+        self.try_edit(remote_id, body).await.map_err(|error| match error {
+            NotifyError::Retry { after: Some(after), reason } => {
+                NotifyError::Rest { after, reason }
+            }
+            error => error,
+        })
+    }
+
+    async fn try_edit(&self, remote_id: &str, body: &Value) -> Result<bool, NotifyError> {
         let mut answer = self.on_message(Method::PATCH, "messages", remote_id, Some(body)).await?;
         if answer.code() == Some(ARCHIVED) && self.open(remote_id).await? {
             answer = self.on_message(Method::PATCH, "messages", remote_id, Some(body)).await?;
@@ -89,44 +100,73 @@ impl Board {
         self.there(&answer, remote_id)
     }
 
-    /// Removes a message; one that is gone already, or out of reach, is no error.
-    pub async fn delete(&self, remote_id: &str) -> Result<(), NotifyError> {
+    /// Removes a message. False when it is gone already, or out of reach.
+    pub async fn delete(&self, remote_id: &str) -> Result<bool, NotifyError> {
         let answer = self.on_message(Method::DELETE, "messages", remote_id, None).await?;
-        self.there(&answer, remote_id).map(drop)
+        self.there(&answer, remote_id)
     }
 
-    /// Pins a message, or takes the pin away.
+    /// Pins a message, or takes the pin away. False when there is no such message (any more), which
+    /// the next edit finds too.
     /// <https://docs.discord.com/developers/resources/message#pin-message>
-    pub async fn pin(&self, remote_id: &str, pinned: bool) -> Result<(), NotifyError> {
+    pub async fn pin(&self, remote_id: &str, pinned: bool) -> Result<bool, NotifyError> {
         let method = if pinned { Method::PUT } else { Method::DELETE };
         let answer = self.on_message(method, "messages/pins", remote_id, None).await?;
-        // One that is gone is noticed with the next edit.
-        self.there(&answer, remote_id).map(drop)
+        self.there(&answer, remote_id)
     }
 
-    /// A message of the bot's own since then with that title; none where it cannot be looked for.
-    pub async fn find(&self, title: &str, since: Timestamp) -> Result<Option<String>, NotifyError> {
-        let Place::Channel(channel) = &self.discord.place else { return Ok(None) };
-        let me = channel.bot.call(Method::GET, "/users/@me", None).await?;
-        let me = me.accepted()?["id"].clone();
-        let path = format!("/channels/{}/messages?limit={RECENT}", channel.id);
-        let answer = channel.bot.call(Method::GET, &path, None).await?;
-        let messages = match answer.accepted() {
-            Ok(messages) => messages.as_array(),
-            Err(error @ (NotifyError::Retry { .. } | NotifyError::Uncertain { .. })) => {
-                return Err(error);
-            }
-            // Without Read Message History, or in a forum, there is nothing to be found.
-            Err(_) => return Ok(None),
+    /// Messages of the bot's own with that title, the newest first: since then, or where no time is
+    /// given also those that are pinned. None where they cannot be looked for.
+    pub async fn find(
+        &self,
+        title: &str,
+        since: Option<Timestamp>,
+    ) -> Result<Vec<String>, NotifyError> {
+        let Place::Channel(channel) = &self.discord.place else { return Ok(Vec::new()) };
+        let get = async |path: String| match channel.bot.call(Method::GET, &path, None).await {
+            Ok(answer) => match answer.accepted() {
+                Ok(found) => Ok(found.clone()),
+                Err(error @ (NotifyError::Retry { .. } | NotifyError::Uncertain { .. })) => {
+                    Err(unasked(error))
+                }
+                // Without Read Message History there is nothing to be found.
+                Err(_) => Ok(Value::Null),
+            },
+            Err(error) => Err(unasked(error)),
         };
+        let list = |of: &Value| of.as_array().cloned().unwrap_or_default();
+        let me = channel.bot.call(Method::GET, "/users/@me", None).await.map_err(unasked)?;
+        let me = me.accepted().map_err(unasked)?["id"].clone();
+        let place = format!("/channels/{}", channel.id);
+        let there = get(place.clone()).await?;
+        if let (Kind::Forum { .. }, Some(guild)) = (Kind::of(&there), there["guild_id"].as_str()) {
+            // A post has the id of its first message.
+            let active = get(format!("/guilds/{guild}/threads/active")).await?;
+            let ours = list(&active["threads"]).into_iter().filter(|thread| {
+                thread["parent_id"] == there["id"]
+                    && thread["owner_id"] == me
+                    && thread["name"] == *title
+            });
+            let named = |thread: Value| thread["id"].as_str().map(|id| format!("{id}/{id}"));
+            return Ok(ours.filter_map(named).collect());
+        }
+        let mut messages = list(&get(format!("{place}/messages?limit={RECENT}")).await?);
+        if since.is_none() {
+            let pins = get(format!("{place}/messages/pins?limit={PINS}")).await?;
+            messages
+                .extend(list(&pins["items"]).into_iter().map(|mut item| item["message"].take()));
+        }
         let posted = |message: &Value| message["timestamp"].as_str()?.parse::<Timestamp>().ok();
-        let found = messages.into_iter().flatten().find(|message| {
+        let ours = messages.into_iter().filter(|message| {
             message["author"]["id"] == me
                 && message["embeds"][0]["title"] == *title
-                && posted(message).is_some_and(|at| at >= since)
+                && since.is_none_or(|since| posted(message).is_some_and(|at| at >= since))
         });
-        let id = found.and_then(|message| message["id"].as_str());
-        Ok(id.map(|id| format!("{}/{id}", channel.id)))
+        let named = |message: Value| {
+            let id = message["id"].as_str()?;
+            Some(format!("{}/{id}", channel.id))
+        };
+        Ok(ours.filter_map(named).collect())
     }
 
     async fn on_message(

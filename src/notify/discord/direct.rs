@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Bot};
 use super::{outcome, readback, unasked};
-use crate::message::discord::{Attention, Target, nonce, render};
+use crate::message::discord::{Attention, Target, render};
 use crate::notify::{BoxFuture, DeliveryContext, Notifier, NotifyError, Payload, Receipt};
 use crate::plan::Notification;
 
@@ -64,10 +64,7 @@ impl Direct {
             return Ok(Receipt { remote_id: remote_id.clone() });
         }
         let channel = self.channel(&delivery.address).await?;
-        let mut body: Value = serde_json::from_str(&payload.0)
-            .map_err(|error| NotifyError::Permanent { reason: format!("no JSON: {error}") })?;
-        body["nonce"] = json!(nonce(&delivery.dedup_key));
-        body["enforce_nonce"] = json!(true);
+        let body = readback::marked(&read(payload)?, delivery);
         let path = format!("/channels/{channel}/messages");
         let answer = self.bot.post(&path, &body).await?;
         if answer.code() == Some(CANNOT_SEND) {
@@ -80,6 +77,13 @@ impl Direct {
     fn channels(&self) -> MutexGuard<'_, HashMap<String, String>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a payload says.
+fn read(payload: &Payload) -> Result<Value, NotifyError> {
+    serde_json::from_str(&payload.0).map_err(|error| NotifyError::Permanent {
+        reason: format!("the outbox holds something else than a message: {error}"),
+    })
 }
 
 /// A person who cannot be written to is no endpoint to be parked and tried again: each attempt
@@ -115,11 +119,9 @@ impl Notifier for Direct {
     ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
         Box::pin(async move {
             let channel = self.channel(&delivery.address).await.map_err(unasked)?;
-            let mut body: Value = serde_json::from_str(&payload.0).unwrap_or_default();
-            body["nonce"] = json!(nonce(&delivery.dedup_key));
-            let found = readback::find(&self.bot, &channel, &body, since).await.map_err(unasked)?;
-            let here = |one: Receipt| Receipt { remote_id: format!("{channel}/{}", one.remote_id) };
-            Ok(found.into_iter().map(here).collect())
+            let message = read(payload)?;
+            let found = readback::find(&self.bot, &channel, &message, delivery, since).await;
+            found.map_err(unasked)
         })
     }
 

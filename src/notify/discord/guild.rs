@@ -28,6 +28,7 @@ pub struct Guild {
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub id: String,
+    pub name: String,
     /// As text: Discord adds an offset and fractions to what it was given.
     pub start: String,
     pub status: u64,
@@ -49,6 +50,7 @@ impl Guild {
             let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
             Listed {
                 id: text("id"),
+                name: text("name"),
                 start: text("scheduled_start_time"),
                 status: event["status"].as_u64().unwrap_or_default(),
                 own: event["creator_id"] == me,
@@ -59,7 +61,7 @@ impl Guild {
 
     /// Makes an event; gives its id.
     pub async fn create(&self, body: &Value) -> Result<String, NotifyError> {
-        let answer = self.bot.call(Method::POST, &self.path(""), Some(body)).await?;
+        let answer = self.write(Method::POST, "", body).await?;
         if answer.code() == Some(30038) {
             return Err(NotifyError::Retry {
                 after: Some(FULL_REST),
@@ -71,7 +73,20 @@ impl Guild {
 
     /// Changes an event. False when there is no such event (any more), or it is over.
     pub async fn edit(&self, id: &str, body: &Value) -> Result<bool, NotifyError> {
-        there(&self.bot.call(Method::PATCH, &self.path(id), Some(body)).await?)
+        there(&self.write(Method::PATCH, id, body).await?)
+    }
+
+    /// A picture that Discord does not take costs the picture, not what else is said.
+    async fn write(&self, method: Method, id: &str, body: &Value) -> Result<Answer, NotifyError> {
+        let answer = self.bot.call(method.clone(), &self.path(id), Some(body)).await?;
+        let mut bare = body.clone();
+        let image = bare.as_object_mut().and_then(|body| body.remove("image"));
+        match answer.accepted() {
+            Err(NotifyError::Permanent { .. }) if image.is_some() => {
+                self.bot.call(method, &self.path(id), Some(&bare)).await
+            }
+            _ => Ok(answer),
+        }
     }
 
     /// Says that an event is going on, over or off.
@@ -85,9 +100,9 @@ impl Guild {
         Ok(there(&answer)?.then(|| answer.json["status"].as_u64()).flatten())
     }
 
-    /// Removes an event; one that is gone already is no error.
-    pub async fn delete(&self, id: &str) -> Result<(), NotifyError> {
-        there(&self.bot.call(Method::DELETE, &self.path(id), None).await?).map(drop)
+    /// Removes an event. False when it is gone already.
+    pub async fn delete(&self, id: &str) -> Result<bool, NotifyError> {
+        there(&self.bot.call(Method::DELETE, &self.path(id), None).await?)
     }
 
     fn path(&self, id: &str) -> String {

@@ -7,10 +7,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Bot, outcome};
-use crate::notify::{NotifyError, Receipt};
+use super::Bot;
+use crate::message::discord::nonce;
+use crate::notify::{DeliveryContext, NotifyError, Receipt};
 
 /// Our clock, by which the attempt is noted, and Discord's need not agree.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
@@ -22,13 +23,16 @@ const PAGES: usize = 10;
 /// <https://docs.discord.com/developers/reference#snowflakes>
 const EPOCH: i64 = 1_420_070_400_000;
 
-/// Messages of the bot in the channel since then that are what posting `body` makes.
+/// Messages of the bot in the channel since then that are what sending `message` as this delivery
+/// makes.
 pub(super) async fn find(
     bot: &Bot,
     channel: &str,
-    body: &Value,
+    message: &Value,
+    delivery: &DeliveryContext,
     since: Timestamp,
 ) -> Result<Vec<Receipt>, NotifyError> {
+    let body = marked(message, delivery);
     let me = bot.call(Method::GET, "/users/@me", None).await?;
     let me = text(me.accepted()?, "id").unwrap_or_default().to_owned();
     let mut found = Vec::new();
@@ -37,14 +41,24 @@ pub(super) async fn find(
         let path = format!("/channels/{channel}/messages?limit={PAGE}&after={after}");
         let answer = bot.call(Method::GET, &path, None).await?;
         let page = answer.accepted()?.as_array().map(Vec::as_slice).unwrap_or_default();
-        let ours = page.iter().filter(|message| is_posted(message, body, &me));
-        found.extend(ours.map(outcome::receipt));
+        let ours = page.iter().filter(|message| is_posted(message, &body, &me));
+        found
+            .extend(ours.filter_map(id).map(|id| Receipt { remote_id: format!("{channel}/{id}") }));
         match page.iter().filter_map(id).max() {
             Some(newest) if page.len() >= PAGE => after = newest,
             _ => break,
         }
     }
     Ok(found)
+}
+
+/// A message as it is posted for a delivery: Discord makes one of those that bear the same nonce.
+/// <https://docs.discord.com/developers/resources/message#create-message>
+pub(super) fn marked(message: &Value, delivery: &DeliveryContext) -> Value {
+    let mut body = message.clone();
+    body["nonce"] = json!(nonce(&delivery.dedup_key));
+    body["enforce_nonce"] = json!(true);
+    body
 }
 
 /// The lowest id that a message posted at that time may have, with a margin.
@@ -100,8 +114,6 @@ fn list<'a>(of: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

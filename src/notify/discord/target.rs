@@ -17,7 +17,7 @@ use super::check::Needs;
 use super::http::{Answer, Bot, Call, Http};
 use super::{API, DEFAULT_HOST, QUEUE, chain, check, gone, outcome, readback, text, unasked};
 use crate::config::secret::SecretSource;
-use crate::message::discord::{Target, nonce};
+use crate::message::discord::Target;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Receipt};
 
 /// Days without a message after which Discord closes a thread, in minutes; a week is the longest.
@@ -73,7 +73,7 @@ impl Post {
 /// What kind of channel it is.
 /// <https://docs.discord.com/developers/resources/channel#channel-object-channel-types>
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Also an announcement or voice channel.
     Text,
     Thread,
@@ -85,7 +85,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(channel: &Value) -> Kind {
+    pub fn of(channel: &Value) -> Kind {
         match channel.get("type").and_then(Value::as_u64) {
             Some(4) => Kind::Category,
             Some(10..=12) => Kind::Thread,
@@ -165,16 +165,11 @@ impl Channel {
                 Kind::Text | Kind::Thread => self.id.to_string(),
             },
         };
-        let mut message = post.message.clone();
-        message["nonce"] = json!(nonce(&delivery.dedup_key));
-        let found = match readback::find(&self.bot, &place, &message, since).await {
+        match readback::find(&self.bot, &place, &post.message, delivery, since).await {
             // A thread that somebody removed holds nothing; the event is told in a new one.
-            Err(NotifyError::ReceiverGone { .. }) if place != self.id.to_string() => Vec::new(),
-            found => found?,
-        };
-        let located =
-            |receipt: Receipt| Receipt { remote_id: format!("{place}/{}", receipt.remote_id) };
-        Ok(found.into_iter().map(located).collect())
+            Err(NotifyError::ReceiverGone { .. }) if place != self.id.to_string() => Ok(Vec::new()),
+            found => found,
+        }
     }
 
     /// One message, which is in the event's thread if there is one.
@@ -183,9 +178,7 @@ impl Channel {
         post: &Post,
         delivery: &DeliveryContext,
     ) -> Result<Receipt, NotifyError> {
-        let mut message = post.message.clone();
-        message["nonce"] = json!(nonce(&delivery.dedup_key));
-        message["enforce_nonce"] = json!(true);
+        let message = readback::marked(&post.message, delivery);
         if let Some(thread) = thread_of(delivery) {
             let answer = self.write(thread, &message).await?;
             // Where somebody has removed or locked it, the event is told in a new one.
