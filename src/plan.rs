@@ -94,6 +94,32 @@ pub struct Lead {
     pub at: Option<civil::Time>,
 }
 
+impl Lead {
+    /// One text for all leads that mean the same: `1h` for `60m`, `1w` for `7d`. A day is no 24 hours.
+    pub fn plain(&self) -> String {
+        let days = i64::from(self.span.get_weeks()) * 7 + i64::from(self.span.get_days());
+        if let Some(at) = self.at {
+            return format!("{days}d at {}", at.strftime("%H:%M"));
+        }
+        let seconds = i64::from(self.span.get_hours()) * 3600
+            + self.span.get_minutes().saturating_mul(60).saturating_add(self.span.get_seconds());
+        let (weeks, days) = match seconds == 0 && days % 7 == 0 {
+            true => (days / 7, 0),
+            false => (0, days),
+        };
+        let parts = [
+            (weeks, 'w'),
+            (days, 'd'),
+            (seconds / 3600, 'h'),
+            (seconds / 60 % 60, 'm'),
+            (seconds % 60, 's'),
+        ];
+        let said = parts.into_iter().filter(|(number, _)| *number > 0);
+        let said: Vec<String> = said.map(|(number, unit)| format!("{number}{unit}")).collect();
+        if said.is_empty() { "0m".to_owned() } else { said.join(" ") }
+    }
+}
+
 /// A digest: everything of some watches in the days ahead, at set times.
 #[derive(Clone, Debug)]
 pub struct Digest {
@@ -1273,6 +1299,48 @@ mod tests {
                 .iter()
                 .map(|one| format!("{} {}", one.to, one.notification.items[0].reason.as_str()));
             assert_eq!(told.collect::<Vec<_>>().join(", "), expected);
+        }
+        // One date is taken out of a series: who named that date or the series hears of it.
+        let date = event("series", "talk", "2026-03-12T10:00:00");
+        let off = Event {
+            recurrence_id: Some(date.start.clone()),
+            status: Status::Cancelled,
+            ..date.clone()
+        };
+        let of = |to: &str, day: i8| Wish {
+            occurrence: Some(civil::date(2026, 3, day).at(10, 0, 0, 0)),
+            ..wish(to, "series", "1h")
+        };
+        let wishes = [of("ann", 12), of("bob", 19), wish("carol", "series", "1h")];
+        let one = Change {
+            key: EventKey("series".to_owned()),
+            ..change(ChangeKind::Cancelled, Some(date), off, &[Field::Status])
+        };
+        let planned = personal_changes(&cx, &view, &[one], &wishes);
+        let told: Vec<&str> = planned.iter().map(|one| one.to.as_str()).collect();
+        assert_eq!(told, ["ann", "carol"]);
+    }
+
+    #[test]
+    fn leads_that_mean_the_same_have_one_text() {
+        let plain = |text: &str| crate::config::lead(text).unwrap().plain();
+        for (texts, expected) in [
+            (&["1h", "60m", "1 h", "3600s", "60 minutes"][..], "1h"),
+            (&["90m", "1h30m", "1h 30m"], "1h 30m"),
+            (&["0m", "0h", "0d"], "0m"),
+            (&["1w", "7d"], "1w"),
+            (&["8d", "1w 1d"], "8d"),
+            (&["24h"], "24h"),
+            (&["1d"], "1d"),
+            (&["1d 2h"], "1d 2h"),
+            (&["1d at 8:00", "1d at 08:00"], "1d at 08:00"),
+            (&["1w at 18:00", "7d at 18:00"], "7d at 18:00"),
+            (&["0d at 08:00"], "0d at 08:00"),
+        ] {
+            for text in texts {
+                assert_eq!(plain(text), expected, "{text}");
+            }
+            assert_eq!(plain(expected), expected);
         }
     }
 

@@ -258,6 +258,14 @@ async fn every_answer_of_discord_has_its_class() {
         (error(400, 240_000), "permanent"),
         (error(400, 200_000), "permanent"),
         (error(403, 200_001), "permanent"),
+        (error(400, 40067), "permanent"),
+        (error(400, 30003), "permanent"),
+        (error(400, 20031), "permanent"),
+        (error(400, 40004), "retry"),
+        (error(400, 160_006), "gone"),
+        (error(403, 50009), "gone"),
+        (error(403, 60003), "gone"),
+        (error(400, 50024), "gone"),
         (error(400, 50008), "gone"),
         (error(400, 40058), "gone"),
         (error(400, 50083), "gone"),
@@ -360,6 +368,11 @@ async fn the_operator_is_told_what_to_do() {
     insta::assert_snapshot!(
         send_to(notifier.as_ref(), "", &["Talk"]).await.unwrap_err(),
         @"the bot is not in the server or may not see the channel: invite it, and give it View Channel and Send Messages (HTTP 403, 50001 Missing Access)"
+    );
+    discord.script([Answer::error(400, 40067, "A tag is required")]);
+    insta::assert_snapshot!(
+        send_to(notifier.as_ref(), "", &["Talk"]).await.unwrap_err(),
+        @"the forum wants a tag with every post: name one for each category under `tags`, or take the requirement out of the forum's settings (HTTP 400, 40067 A tag is required)"
     );
     std::fs::remove_file(setup.folder.path().join("token")).unwrap();
     let outcome = send_to(notifier.as_ref(), "", &["Talk"]).await;

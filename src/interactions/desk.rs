@@ -453,8 +453,9 @@ impl<'a> Desk<'a> {
                     ));
                 }
             };
-            if !leads.contains(&lead.text) {
-                leads.push(lead.text);
+            let lead = lead.plain();
+            if !leads.contains(&lead) {
+                leads.push(lead);
             }
         }
         if leads.is_empty() {

@@ -447,6 +447,11 @@ async fn reminders_are_asked_for_changed_and_taken_back() {
       - the evening before |
     "#
     );
+    // The same in other words.
+    let again = [("event", id.to_string()), ("lead", "60 m".to_owned())];
+    let again = again.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let again = office.command(MEMBER, "remind", &again).await;
+    assert_eq!(again.matches("<t:1772564400:F>").count(), 1, "{again}");
     let leads = Press::Leads { handle: id, series: false }.to_string();
     let changed = office.press(MEMBER, &leads, &["15m", "1w"]).await;
     insta::assert_snapshot!(changed, @"That moment has passed already. Choose a shorter time before.");

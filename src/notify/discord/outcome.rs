@@ -49,6 +49,7 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
         // Old threads are archived in time, and their number goes down.
         (_, 160_006) => (Retry, "the server has as many open threads as it may have"),
         (_, 20016 | 20028 | 20029 | 40003 | 40062) => (Retry, "Discord asks to write more slowly"),
+        (_, 40004 | 40006) => (Retry, "Discord has switched this off for a while"),
         (500.., _) | (_, 130_000) => (Uncertain, "Discord has a problem"),
         (408, _) => (Uncertain, "Discord did not get the request in time"),
 
@@ -69,8 +70,21 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
             "the bot may not write in the channel: give it View Channel, Send Messages and Embed \
              Links there",
         ),
-        (_, 50007 | 50009) => (Gone, "Discord does not let this bot write there"),
-        (_, 40058 | 50008 | 220_001..=220_003) => (
+        (_, 50007) => (Gone, "Discord does not let this bot write there"),
+        (_, 50009) => (
+            Gone,
+            "the server's verification level keeps the bot from writing: give its role a permission \
+             there, or lower the level under Safety Setup",
+        ),
+        (_, 60003) => (
+            Gone,
+            "the server asks for two-factor authentication: switch it on for the account that owns \
+             the bot",
+        ),
+        (_, 160_006 | 160_007) => {
+            (Gone, "the server has as many active threads as it may have: close some")
+        }
+        (_, 40058 | 50008 | 50024 | 220_001..=220_003) => (
             Gone,
             "this kind of channel takes no messages of its own: name a text channel or a thread",
         ),
@@ -80,9 +94,18 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
         (_, 50035) => (Permanent, "Discord does not accept the message"),
         (_, 50006) => (Permanent, "the message is empty"),
         (_, 40005 | 50045) | (413, _) => (Permanent, "the message is too large"),
+        (_, 40067) => (
+            Permanent,
+            "the forum wants a tag with every post: name one for each category under `tags`, or \
+             take the requirement out of the forum's settings",
+        ),
+        (_, 30003) => {
+            (Permanent, "the channel has as many pinned messages as it may have: unpin some")
+        }
         (_, 200_000 | 200_001 | 240_000) => {
             (Permanent, "the server's AutoMod or link filter refused the text")
         }
+        (_, 20009 | 20031) => (Permanent, "Discord refuses words of the text"),
 
         (401, _) if by == Target::Bot => (
             Gone,
