@@ -359,6 +359,32 @@ async fn an_event_has_a_thread_of_its_own() {
     assert_eq!(world.discord.messages()[0].id, thread.id, "it begins with the first message");
 }
 
+#[tokio::test]
+async fn a_thread_is_called_what_its_event_is_called() {
+    for on_change in ["both", "edit"] {
+        for (kind, scripted) in [(0, false), (FORUM, false), (0, true)] {
+            let mut world = place("channel = \"7\"\nthread_per_event = true");
+            world.edit("name = \"all\"", &format!("name = \"all\"\non_change = \"{on_change}\""));
+            world.discord.channel(7, "talks", kind);
+            let pipeline = world.open("2026-03-01T08:00").await;
+            world.feed(calendar(&[]));
+            round(&pipeline, "2026-03-01T09:00").await;
+            world.feed(calendar(&[talk("20260310T100000")]));
+            round(&pipeline, "2026-03-02T09:00").await;
+            let other = talk("20260311T100000").replace("that waits", "*that* does not wait");
+            world.feed(calendar(&[other]));
+            if scripted {
+                world.discord.script([Answer::Normal, Answer::rate_limited(500.0, false)]);
+            }
+            round(&pipeline, "2026-03-03T09:00").await;
+            let name = &world.discord.threads()[0].name;
+            let told = rows(&pipeline, DeliveryState::Sent).await.len();
+            let expected = if scripted { "Light that waits" } else { "Light *that* does not wait" };
+            assert_eq!((name.as_str(), told), (expected, 2), "{on_change} {kind}");
+        }
+    }
+}
+
 /// What is archived is opened; what is locked or removed is let go, and the event gets a new one.
 #[tokio::test]
 async fn a_thread_that_is_closed_loses_no_news() {

@@ -265,6 +265,7 @@ async fn every_answer_of_discord_has_its_class() {
         (error(400, 160_006), "gone"),
         (error(403, 50009), "gone"),
         (error(403, 60003), "gone"),
+        (error(400, 160_002), "gone"),
         (error(400, 50024), "gone"),
         (error(400, 50008), "gone"),
         (error(400, 40058), "gone"),

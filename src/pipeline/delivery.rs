@@ -9,9 +9,9 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, info, warn};
 
-use crate::notify::{DeliveryContext, NotifyError, Payload};
+use crate::notify::{DeliveryContext, Endpoint, NotifyError, Payload};
 use crate::operator::Incident;
-use crate::plan::{Item, Kind};
+use crate::plan::{Field, Item, Kind, Notification, Reason};
 use crate::retry;
 use crate::store::shown::Shown;
 use crate::store::{Delivery, Settlement, StoreError};
@@ -349,7 +349,10 @@ impl Pipeline {
         };
         match self.told_by_edit(delivery, &endpoint, now).await? {
             Ok(None) => {}
-            Ok(Some(remote_id)) => return Ok(Ok(remote_id)),
+            Ok(Some(remote_id)) => {
+                self.rename_threads(delivery, &endpoint).await?;
+                return Ok(Ok(remote_id));
+            }
             Err(error) => return Ok(Err(error)),
         }
         let to = &delivery.endpoint;
@@ -399,7 +402,42 @@ impl Pipeline {
             let thread = thread.as_deref().filter(|thread| *thread == place).unwrap_or(message);
             self.store.keep_thread(to, &item.feed, &item.key, thread, now).await?;
         }
+        if result.is_ok() {
+            self.rename_threads(delivery, &endpoint).await?;
+        }
         Ok(result)
+    }
+
+    /// The threads of events that have new titles get these for names. Discord allows that twice in
+    /// ten minutes; a name that is old is no reason to try again.
+    async fn rename_threads(
+        &self,
+        delivery: &Delivery,
+        endpoint: &Endpoint,
+    ) -> Result<(), StoreError> {
+        let Some(board) = endpoint.board.as_ref().filter(|_| endpoint.notifier.keeps_threads())
+        else {
+            return Ok(());
+        };
+        for item in &delivery.notification.items {
+            let (Reason::Updated { fields } | Reason::Rescheduled { fields }) = &item.reason else {
+                continue;
+            };
+            if !fields.contains(&Field::Summary) {
+                continue;
+            }
+            let thread = self.store.thread(&endpoint.id, &item.feed, &item.key).await?;
+            let Some(thread) = thread else { continue };
+            let alone = Notification {
+                items: vec![item.clone()],
+                more: 0,
+                ..delivery.notification.clone()
+            };
+            if let Err(error) = board.rename(&thread, &alone).await {
+                warn!(to = endpoint.id, thread, reason = %error, "a thread keeps its old name");
+            }
+        }
+        Ok(())
     }
 
     /// What an attempt's result means for the delivery, and for others to its endpoint.

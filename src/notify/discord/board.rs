@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::http::Answer;
 use super::target::{Kind, Place, Post};
 use super::{Discord, NotifyError, outcome, unasked};
-use crate::message::discord::Target;
+use crate::message::discord::{Target, thread_name};
 use crate::message::{Style, shown};
 use crate::notify::Payload;
 use crate::plan::Notification;
@@ -167,6 +167,16 @@ impl Board {
             Some(format!("{}/{id}", channel.id))
         };
         Ok(ours.filter_map(named).collect())
+    }
+
+    /// Gives a thread that the bot has begun the name that it would have if it began with this.
+    pub async fn rename(&self, thread: &str, news: &Notification) -> Result<(), NotifyError> {
+        // A webhook cannot.
+        let Place::Channel(channel) = &self.discord.place else { return Ok(()) };
+        let body = json!({ "name": thread_name(news, &Style::default()) });
+        let path = format!("/channels/{thread}");
+        let answer = channel.bot.call(Method::PATCH, &path, Some(&body)).await?;
+        answer.accepted().map(drop)
     }
 
     async fn on_message(

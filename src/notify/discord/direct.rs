@@ -16,9 +16,9 @@ use crate::plan::Notification;
 /// Channels remembered; beyond that all are asked for anew.
 const MAX_CHANNELS: usize = 10_000;
 
-/// Discord's answer where somebody takes no messages from the bot.
+/// Discord's answers where somebody takes no messages from the bot, or has left all its servers.
 /// <https://docs.discord.com/developers/topics/opcodes-and-status-codes>
-const CANNOT_SEND: u64 = 50007;
+const CANNOT_SEND: [u64; 2] = [50007, 50278];
 
 /// The bot's direct messages. The address of a delivery is a user id.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Direct {
         let body = readback::marked(&read(payload)?, delivery);
         let path = format!("/channels/{channel}/messages");
         let answer = self.bot.post(&path, &body).await?;
-        if answer.code() == Some(CANNOT_SEND) {
+        if answer.code().is_some_and(|code| CANNOT_SEND.contains(&code)) {
             accepted(&answer)?;
         }
         let receipt = outcome::of_message(&answer, Target::Bot)?;
@@ -89,9 +89,10 @@ fn read(payload: &Payload) -> Result<Value, NotifyError> {
 /// A person who cannot be written to is no endpoint to be parked and tried again: each attempt
 /// counts as an invalid request.
 fn accepted(answer: &Answer) -> Result<&Value, NotifyError> {
-    answer.accepted().map_err(|error| match (answer.code(), error) {
-        (Some(CANNOT_SEND), error) => NotifyError::Permanent { reason: error.to_string() },
-        (_, error) => error,
+    let closed = answer.code().is_some_and(|code| CANNOT_SEND.contains(&code));
+    answer.accepted().map_err(|error| match closed {
+        true => NotifyError::Permanent { reason: error.to_string() },
+        false => error,
     })
 }
 

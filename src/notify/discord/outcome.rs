@@ -70,7 +70,10 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
             "the bot may not write in the channel: give it View Channel, Send Messages and Embed \
              Links there",
         ),
-        (_, 50007) => (Gone, "Discord does not let this bot write there"),
+        (_, 160_002) => {
+            (Gone, "to reply, the bot needs Read Message History: give it that in the channel")
+        }
+        (_, 50007 | 50278) => (Gone, "Discord does not let this bot write there"),
         (_, 50009) => (
             Gone,
             "the server's verification level keeps the bot from writing: give its role a permission \
