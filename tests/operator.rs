@@ -413,10 +413,13 @@ fn remembering() -> (Wire, Arc<Mutex<Channel>>) {
             }
             ("GET", "/channels/7/messages") => {
                 channel.reads += 1;
-                let after: u64 = query.split("after=").nth(1).unwrap().parse().unwrap();
                 let id = |message: &Value| message["id"].as_str().unwrap().parse::<u64>().unwrap();
-                let newer = channel.messages.iter().filter(|message| id(message) > after);
-                let mut page: Vec<Value> = newer.take(100).cloned().collect();
+                let all = &channel.messages;
+                let from = match query.split("after=").nth(1).map(|id| id.parse().unwrap()) {
+                    Some(after) => all.partition_point(|message| id(message) <= after),
+                    None => all.len().saturating_sub(100),
+                };
+                let mut page: Vec<Value> = all[from..].iter().take(100).cloned().collect();
                 page.reverse();
                 Reply::ok(Value::Array(page))
             }
@@ -445,13 +448,17 @@ fn registry(world: &World) -> Registry {
 }
 
 async fn one_lost(wire: &Wire, channel: &Mutex<Channel>) -> (World, Pipeline) {
+    one_lost_at(wire, channel, "2026-03-05T09:00").await
+}
+
+async fn one_lost_at(wire: &Wire, channel: &Mutex<Channel>, now: &str) -> (World, Pipeline) {
     let mut world = World::new();
     let stand_in = world.discord.url();
     world.edit(&stand_in, &wire.url());
-    let pipeline = world.open_with(registry(&world), "2026-03-05T09:00").await;
-    notice(&pipeline, "channel/discord", "one", "2026-03-05T09:00").await;
+    let pipeline = world.open_with(registry(&world), now).await;
+    notice(&pipeline, "channel/discord", "one", now).await;
     channel.lock().unwrap().loses = true;
-    assert_eq!(deliver(&pipeline, "2026-03-05T09:00").await.put_off, 1);
+    assert_eq!(deliver(&pipeline, now).await.put_off, 1);
     (world, pipeline)
 }
 
@@ -469,7 +476,32 @@ async fn what_may_have_arrived_is_looked_for_before_it_is_sent_again() {
     let channel = channel.lock().unwrap();
     let id = channel.messages[0]["id"].as_str().unwrap();
     assert_eq!(sent[0].remote_id.as_deref(), Some(format!("7/{id}").as_str()));
-    assert_eq!((channel.messages.len(), channel.reads), (251, 3), "and not posted again");
+    assert_eq!((channel.messages.len(), channel.reads), (251, 4), "and not posted again");
+}
+
+/// By the time of the message our clock was wrong, or it is now.
+#[tokio::test]
+async fn what_may_have_arrived_is_found_whatever_the_clock_says() {
+    for (first, then) in [
+        ("2026-03-05T13:00", "2026-03-05T13:30"),
+        ("2026-03-05T13:00", "2026-03-05T09:10"),
+        ("2026-03-05T09:00", "2026-03-05T07:30"),
+        ("2026-03-03T09:00", "2026-03-05T09:10"),
+    ] {
+        let (wire, channel) = remembering();
+        let (world, pipeline) = one_lost_at(&wire, &channel, first).await;
+        for n in 0..50 {
+            channel.lock().unwrap().add(&json!({ "content": format!("chat {n}") }), "5");
+        }
+        // The next attempt, at once.
+        let until = at(first) + SignedDuration::from_mins(1);
+        let lease = SignedDuration::from_mins(30);
+        assert_eq!(pipeline.store.claim_due(until, lease, 10, 10).await.unwrap().len(), 1);
+        drop(pipeline);
+        let pipeline = world.open_with(registry(&world), then).await;
+        assert_eq!(deliver(&pipeline, then).await.sent, 1, "{first} {then}");
+        assert_eq!(channel.lock().unwrap().messages.len(), 51, "{first} {then}");
+    }
 }
 
 #[tokio::test]

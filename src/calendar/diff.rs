@@ -386,6 +386,8 @@ struct Row {
     present: bool,
     /// Read from a slice not met before.
     fresh: bool,
+    /// An override that was taken back: what is so on that day its series says.
+    follows: bool,
     forget: bool,
 }
 
@@ -417,7 +419,14 @@ impl Rows {
             .map(|known| {
                 let present = reading.unchanged.was_met(known.fingerprint)
                     || reading.present.contains(&known.seen.uid);
-                Row { known, restamped: false, present, fresh: false, forget: false }
+                Row {
+                    known,
+                    restamped: false,
+                    present,
+                    fresh: false,
+                    follows: false,
+                    forget: false,
+                }
             })
             .collect();
 
@@ -505,7 +514,14 @@ impl Rows {
             };
             rows.insert(
                 key,
-                Row { known, restamped: false, present: true, fresh: true, forget: false },
+                Row {
+                    known,
+                    restamped: false,
+                    present: true,
+                    fresh: true,
+                    follows: false,
+                    forget: false,
+                },
             );
         }
         let mut rows = Rows { rows };
@@ -579,7 +595,7 @@ impl Rows {
             {
                 row.known.seen = occurrence_of(master, &id, cx);
                 row.known.fingerprint = 0;
-                row.present = true;
+                (row.present, row.follows) = (true, true);
                 row.forget = matches!(&row.known.told, Told::Listed(old)
                     if compare(old, &row.known.seen, cx).is_empty());
             }
@@ -830,6 +846,8 @@ impl Rows {
                 true => Told::Withdrawn(known.seen.clone()),
                 false => Told::Listed(known.seen.clone()),
             };
+            // Or it would be told for itself what is told of its series.
+            row.forget = row.follows;
             // That it is off was told; that it is gone as well is no news.
             let no_news =
                 gone && was_off || change.fields.is_empty() && kind == ChangeKind::Updated;

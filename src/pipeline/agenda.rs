@@ -50,6 +50,9 @@ impl Pipeline {
         let watches = self.watches().await?;
         let cx = self.plan_context(&watches, now);
         let done = self.done().await?;
+        if let Some(done) = done.filter(|done| *done > now) {
+            self.store.clock_set_back(done.duration_since(now), now).await?;
+        }
         let after = self.fill_agenda(now).await?;
 
         let mut due = self.pop_due(now);

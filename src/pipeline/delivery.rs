@@ -372,7 +372,11 @@ impl Pipeline {
             ..context(delivery, &endpoint.address, now)
         };
         let payload = Payload(payload.to_owned());
-        let in_doubt = delivery.doubt_since.filter(|since| now.duration_since(*since) > IN_DOUBT);
+        let in_doubt = delivery.doubt_since.filter(|since| {
+            let ago = now.duration_since(*since);
+            // Nobody knows how long ago what lies in the future was.
+            ago > IN_DOUBT || ago.is_negative()
+        });
         if let Some(since) = in_doubt.filter(|_| context.posted.is_none()) {
             match endpoint.notifier.find(&payload, &context, since).await {
                 Ok(found) => {

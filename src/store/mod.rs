@@ -4,6 +4,7 @@
 //! module, in the common tongue of SQLite and PostgreSQL: `TEXT`, `BIGINT` and bytes, `$1`
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
+mod clock;
 mod operation;
 mod order;
 mod parts;
@@ -313,7 +314,7 @@ pub struct Delivery {
     pub last_error: Option<String>,
     pub settled_at: Option<Timestamp>,
     /// Since when it may have arrived without beadle knowing: the time of the first attempt of
-    /// which this holds, not counting the present one.
+    /// which this holds, not counting the present one. In the future, where the clock was set back.
     pub doubt_since: Option<Timestamp>,
 }
 
@@ -682,8 +683,8 @@ impl Store {
         let mut due = rows.iter().map(delivery).collect::<Result<Vec<_>>>()?;
         for one in &mut due {
             // The present attempt, which the statement has written into the row.
-            let is_earlier = |since: &Timestamp| since.as_millisecond() < now.as_millisecond();
-            one.doubt_since = one.doubt_since.filter(is_earlier);
+            let is_other = |since: &Timestamp| since.as_millisecond() != now.as_millisecond();
+            one.doubt_since = one.doubt_since.filter(is_other);
         }
         due.sort_by(|a, b| (a.due_at, a.position, &a.id).cmp(&(b.due_at, b.position, &b.id)));
         Ok(due)

@@ -128,6 +128,11 @@ pub fn wall(at: Timestamp) -> DateTime {
     zone(AUDIENCE).to_datetime(at)
 }
 
+/// What the audience's clocks are ahead of UTC, in seconds.
+pub fn offset(at: Timestamp) -> i32 {
+    zone(AUDIENCE).to_offset(at).seconds()
+}
+
 impl Start {
     fn local(self) -> DateTime {
         match self {
@@ -171,6 +176,12 @@ impl Talk {
 
     fn slot(&self, week: u32) -> DateTime {
         self.start.local() + i64::from(week).weeks()
+    }
+
+    /// The slots of the weeks in which it does not take place.
+    pub fn weeks_out(&self) -> impl Iterator<Item = DateTime> {
+        let out = self.weekly.iter().flat_map(|weekly| &weekly.out);
+        out.map(|week| self.slot(*week))
     }
 
     fn occasion(&self, slot: Option<DateTime>, local: DateTime) -> Occasion {

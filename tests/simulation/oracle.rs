@@ -78,6 +78,7 @@ struct Streak {
 pub struct Memory {
     believed: BTreeMap<u32, Belief>,
     absent: BTreeSet<u32>,
+    wrote: Timestamp,
     passed: Timestamp,
     digest_passed: Timestamp,
     heard: BTreeMap<(String, About), View>,
@@ -96,6 +97,9 @@ pub struct Oracle {
     streaks: BTreeMap<u32, Streak>,
     /// Up to when, by the clock, reminders have come due.
     passed: Timestamp,
+    /// Up to when this is surely written down.
+    wrote: Timestamp,
+    restarted: bool,
     digest_passed: Timestamp,
     owed: BTreeMap<(String, Remind), Due>,
     /// May be told, need not.
@@ -104,6 +108,8 @@ pub struct Oracle {
     owed_digests: BTreeMap<(String, Date), BTreeSet<(u32, Timestamp)>>,
     digests: BTreeSet<(String, Date)>,
     heard: BTreeMap<(String, About), View>,
+    /// Weeks left out of a series as it was when it was new to an endpoint.
+    never_in: BTreeSet<(String, About)>,
     /// What an endpoint knows of a talk is no longer known: a message died, a backup was restored.
     unsure: BTreeSet<(String, u32)>,
     /// May hear the same again, for the same reason.
@@ -125,6 +131,8 @@ impl Oracle {
             back: BTreeSet::new(),
             streaks: BTreeMap::new(),
             passed: now,
+            wrote: now,
+            restarted: false,
             digest_passed: now,
             owed: BTreeMap::new(),
             allowed: BTreeSet::new(),
@@ -132,6 +140,7 @@ impl Oracle {
             owed_digests: BTreeMap::new(),
             digests: BTreeSet::new(),
             heard: BTreeMap::new(),
+            never_in: BTreeSet::new(),
             unsure: BTreeSet::new(),
             again: BTreeSet::new(),
             again_reminded: BTreeSet::new(),
@@ -155,6 +164,22 @@ impl Oracle {
         }
     }
 
+    /// All of a feed was read, and nothing is known of what was told of it: what stands there is
+    /// known to everyone.
+    pub fn begin(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>) {
+        self.heard.retain(|(_, about), _| !of_feed.contains(&about.0));
+        self.unsure.retain(|(_, id)| !of_feed.contains(id));
+        self.again.retain(|(_, id)| !of_feed.contains(id));
+        for (id, talk) in truth {
+            self.believe(*id, talk);
+            for (about, view) in views(talk) {
+                for endpoint in &self.endpoints {
+                    self.heard.insert((endpoint.clone(), about), view.clone());
+                }
+            }
+        }
+    }
+
     /// Part of a feed was read: these talks, as they are now.
     pub fn read_part(&mut self, truth: &Truth, ids: &[u32]) {
         for id in ids {
@@ -169,6 +194,10 @@ impl Oracle {
 
     fn believe(&mut self, id: u32, talk: &Talk) {
         if self.believed.get(&id).is_none_or(|belief| belief.talk != *talk) {
+            let out: BTreeSet<DateTime> = talk.weeks_out().collect();
+            self.never_in.retain(|(_, about)| {
+                about.0 != id || about.1.is_some_and(|slot| out.contains(&slot))
+            });
             self.believed.insert(id, Belief::new(talk.clone()));
         }
     }
@@ -212,6 +241,12 @@ impl Oracle {
         }
     }
 
+    /// beadle begins again with what it has written down. What it had looked for in vain it looks
+    /// for once more, in events as they are now.
+    pub fn restarted(&mut self) {
+        self.restarted = true;
+    }
+
     /// The clock was set: nothing has stood the test of its time.
     pub fn clock_jumped(&mut self) {
         self.streaks.clear();
@@ -247,9 +282,11 @@ impl Oracle {
     /// beadle looked at its clock, and has put into its outbox what had come due.
     pub fn tick(&mut self, now: Timestamp) {
         self.passed = self.passed.min(now);
+        self.wrote = self.wrote.min(self.passed);
+        let from = if std::mem::take(&mut self.restarted) { self.wrote } else { self.passed };
         let due: Vec<(Remind, Due, bool)> = self
             .reminders()
-            .filter(|(_, due, _)| due.due_at > self.passed && due.due_at <= now)
+            .filter(|(_, due, _)| due.due_at > from && due.due_at <= now)
             .filter(|(_, due, _)| due.not_after > now)
             .map(|(remind, due, owed)| (remind.clone(), due.clone(), owed))
             .collect();
@@ -264,8 +301,9 @@ impl Oracle {
                     continue;
                 }
                 self.allowed.insert(key.clone());
-                if *owed && !(newer && now - at.due_at > LATE) {
+                if *owed && at.due_at > self.passed && !(newer && now - at.due_at > LATE) {
                     self.owed.insert(key, at.clone());
+                    self.wrote = now;
                 }
             }
         }
@@ -289,6 +327,7 @@ impl Oracle {
             for endpoint in &self.mail {
                 let key = (endpoint.clone(), day);
                 if !self.digests.contains(&key) {
+                    self.wrote = now;
                     self.owed_digests.insert(key, listed.clone());
                 }
             }
@@ -325,6 +364,9 @@ impl Oracle {
                         title: item.event.summary.clone(),
                         place: item.event.location.clone(),
                     };
+                    if matches!(item.reason, Reason::New) && slot.is_none() {
+                        self.told_of_all_weeks(endpoint, id);
+                    }
                     self.heard_of(endpoint, (id, slot), view, item.series, repeated)
                 })
             }
@@ -358,6 +400,12 @@ impl Oracle {
             Kind::Welcome => Err("a welcome that nobody asked for".to_owned()),
             Kind::Notice { .. } => Err("a notice to nobody".to_owned()),
         }
+    }
+
+    fn told_of_all_weeks(&mut self, endpoint: &str, id: u32) {
+        let Some(Belief { talk, .. }) = self.believed.get(&id) else { return };
+        let out = talk.weeks_out().map(|slot| (endpoint.to_owned(), (id, Some(slot))));
+        self.never_in.extend(out);
     }
 
     fn heard_of(
@@ -509,7 +557,11 @@ impl Oracle {
             let slot_is_past = instant_of(one) <= now;
             let right = match view {
                 // As the series says.
-                None => one.plain || !one.on && slot_is_past,
+                None => {
+                    let about = (endpoint.to_owned(), (talk.id, one.slot));
+                    let never_in = !one.on && self.never_in.contains(&about);
+                    one.plain || never_in || !one.on && slot_is_past
+                }
                 Some(view) if !one.on => !view.on || view.start <= now,
                 Some(view) => {
                     view.on && view.start == one.start && (one.plain || view.title == one.title)
@@ -526,6 +578,7 @@ impl Oracle {
         Memory {
             believed: self.believed.clone(),
             absent: self.absent.clone(),
+            wrote: self.wrote,
             passed: self.passed,
             digest_passed: self.digest_passed,
             heard: self.heard.clone(),
@@ -552,8 +605,22 @@ impl Oracle {
         self.streaks.clear();
         self.believed = memory.believed;
         self.absent = memory.absent;
+        self.wrote = memory.wrote;
         self.passed = memory.passed;
         self.digest_passed = memory.digest_passed;
+    }
+
+    /// A backup was restored by the program itself: nothing of before is told any more, and nothing
+    /// twice.
+    pub fn restored_quietly(&mut self, now: Timestamp) {
+        self.believed.clear();
+        self.absent.clear();
+        self.back.clear();
+        self.streaks.clear();
+        self.owed.clear();
+        self.owed_digests.clear();
+        self.allowed.clear();
+        (self.wrote, self.passed, self.digest_passed) = (now, now, now);
     }
 }
 

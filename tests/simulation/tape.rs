@@ -24,6 +24,8 @@ pub enum Trouble {
     Limited,
     /// Asks to be left alone, as a channel does that was closed to the bot.
     Closed,
+    /// Every answer takes its time.
+    Slow,
 }
 
 /// The process dies while a message is under way.
@@ -46,20 +48,45 @@ pub struct Accepted {
     pub repeated: bool,
 }
 
+/// How a year went for one medium.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Score {
+    pub attempts: usize,
+    /// Attempts of which beadle cannot know how they ended.
+    pub unknown: usize,
+    pub doubles: usize,
+}
+
 #[derive(Debug, Default)]
 struct Message {
     meaning: String,
     bytes: String,
     accepted: Vec<Timestamp>,
-    /// Attempts of which beadle cannot know how they ended.
-    uncertain: usize,
+    remote_id: String,
+    /// An attempt may have arrived, as far as beadle can know.
+    doubtful: bool,
+    /// How often it was taken and beadle cannot know.
+    taken_unseen: usize,
     /// The process died after it had written it down and before it had settled it.
     stranded: bool,
 }
 
+/// The attempt that is not settled yet.
+#[derive(Debug)]
+struct UnderWay {
+    id: String,
+    medium: &'static str,
+    /// The answer has told beadle that it does not know.
+    known_unknown: bool,
+    accepted: bool,
+    refused: bool,
+}
+
 #[derive(Debug)]
 pub struct Tape {
+    /// By beadle's clock, and by everyone else's.
     pub now: Timestamp,
+    pub time: Timestamp,
     pub rng: Rng,
     pub trouble: BTreeMap<String, Trouble>,
     /// The next message is refused for good.
@@ -68,18 +95,29 @@ pub struct Tape {
     pub crashed: bool,
     notifications: BTreeMap<String, Notification>,
     messages: BTreeMap<String, Message>,
-    under_way: Vec<String>,
+    /// What stands in the bot's channel: bytes and ids.
+    channel: Vec<(String, String)>,
+    under_way: Option<UnderWay>,
     written: Vec<String>,
     pub accepted: Vec<Accepted>,
     pub broken: Vec<String>,
-    pub attempts: usize,
-    pub doubles: usize,
+    /// By medium.
+    pub scores: BTreeMap<&'static str, Score>,
+    /// How often each kind of failure came.
+    pub mishaps: BTreeMap<&'static str, usize>,
+}
+
+/// What one attempt comes to.
+enum Outcome {
+    Answer(Result<Receipt, NotifyError>, Duration),
+    Killed,
 }
 
 impl Tape {
     pub fn new(now: Timestamp, rng: Rng) -> Tape {
         Tape {
             now,
+            time: now,
             rng,
             trouble: BTreeMap::new(),
             poison: false,
@@ -87,20 +125,25 @@ impl Tape {
             crashed: false,
             notifications: BTreeMap::new(),
             messages: BTreeMap::new(),
-            under_way: Vec::new(),
+            channel: Vec::new(),
+            under_way: None,
             written: Vec::new(),
             accepted: Vec::new(),
             broken: Vec::new(),
-            attempts: 0,
-            doubles: 0,
+            scores: BTreeMap::new(),
+            mishaps: BTreeMap::new(),
         }
     }
 
-    /// What was sent since then is not known to have been sent: the process died, or could not
-    /// write it down.
+    /// What is under way is not known to have arrived: the process died, or could not write it down.
     pub fn lose_track(&mut self) {
-        for id in std::mem::take(&mut self.under_way) {
-            self.messages.get_mut(&id).unwrap().uncertain += 1;
+        if let Some(last) = self.under_way.take().filter(|last| !last.refused) {
+            let message = self.messages.get_mut(&last.id).unwrap();
+            message.doubtful = true;
+            if !last.known_unknown {
+                message.taken_unseen += usize::from(last.accepted);
+                self.scores.entry(last.medium).or_default().unknown += 1;
+            }
         }
         for id in std::mem::take(&mut self.written) {
             self.messages.entry(id).or_default().stranded = true;
@@ -108,7 +151,7 @@ impl Tape {
     }
 
     pub fn keep_track(&mut self) {
-        self.under_way.clear();
+        self.under_way = None;
         self.written.clear();
     }
 
@@ -123,14 +166,13 @@ impl Tape {
         self.written.push(id.to_owned());
     }
 
-    /// One attempt; none when the process dies in it.
-    fn send(
-        &mut self,
-        endpoint: &str,
-        payload: &str,
-        delivery: &DeliveryContext,
-    ) -> Option<Result<Receipt, NotifyError>> {
-        self.attempts += 1;
+    /// One attempt.
+    fn send(&mut self, endpoint: &str, payload: &str, delivery: &DeliveryContext) -> Outcome {
+        let medium = medium(endpoint);
+        if let Some(posted) = &delivery.posted {
+            return Outcome::Answer(Ok(Receipt { remote_id: posted.clone() }), Duration::ZERO);
+        }
+        self.scores.entry(medium).or_default().attempts += 1;
         let id = &delivery.dedup_key;
         let notification = self.notifications[id].clone();
         let mut meaning = notification.clone();
@@ -143,80 +185,156 @@ impl Tape {
         if !message.meaning.is_empty() && message.meaning != meaning {
             self.broken.push(format!("{id} meant {}, and now {meaning}", message.meaning));
         }
-        if message.uncertain > 0 && message.bytes != payload {
+        if message.doubtful && message.bytes != payload {
             self.broken.push(format!("{id} has other bytes than an attempt that may have arrived"));
         }
         (message.meaning, message.bytes) = (meaning, payload.to_owned());
-        self.under_way.push(id.clone());
+        // One at a time: the one before is settled.
+        let (id, known_unknown, accepted, refused) = (id.clone(), false, false, false);
+        self.under_way = Some(UnderWay { id, medium, known_unknown, accepted, refused });
 
         if self.crash == Some(Crash::BeforeItIsTaken) {
             (self.crash, self.crashed) = (None, true);
-            return None;
+            self.count("killed before a message was taken");
+            return Outcome::Killed;
         }
-        let refused = || NotifyError::Retry { after: None, reason: "refused".to_owned() };
-        let unknown = || NotifyError::Uncertain { after: None, reason: "cut".to_owned() };
-        let (accept, error) = match self.trouble.get(endpoint) {
-            _ if std::mem::take(&mut self.poison) => {
-                let reason = "no such form of message".to_owned();
-                (false, Some(NotifyError::Permanent { reason }))
-            }
-            None => (true, None),
-            Some(Trouble::Flaky) if self.rng.chance(40) => (true, None),
-            Some(Trouble::Flaky | Trouble::Down) => match self.rng.below(3) {
-                0 => (false, Some(refused())),
-                1 => (false, Some(unknown())),
-                _ => (true, Some(unknown())),
-            },
-            Some(Trouble::Limited) => {
-                let after = Some(Duration::from_secs(1 + self.rng.below(900)));
-                (false, Some(NotifyError::Retry { after, reason: "429".to_owned() }))
-            }
-            Some(Trouble::Closed) => {
-                let reason = "Missing Access".to_owned();
-                (false, Some(NotifyError::ReceiverGone { reason, for_good: false }))
-            }
-        };
+        let (accept, error, slow) = self.fate(endpoint, medium);
+        let mut remote_id = String::new();
         if accept {
-            self.accept(endpoint, notification, payload, delivery);
+            remote_id = self.accept(endpoint, medium, notification, payload, delivery);
         }
-        if matches!(error, Some(NotifyError::Uncertain { .. })) {
-            self.messages.get_mut(id).unwrap().uncertain += 1;
+        let unknown = matches!(error, Some(NotifyError::Uncertain { .. }));
+        if let Some(under_way) = &mut self.under_way {
+            under_way.accepted = accept;
+            under_way.known_unknown = unknown;
+            under_way.refused = error.is_some() && !unknown;
+        }
+        if unknown {
+            let message = self.messages.get_mut(&delivery.dedup_key).unwrap();
+            message.doubtful = true;
+            message.taken_unseen += usize::from(accept);
+            self.scores.entry(medium).or_default().unknown += 1;
         }
         if self.crash == Some(Crash::AfterItWasTaken) {
             (self.crash, self.crashed) = (None, true);
-            return None;
+            self.count("killed after a message was taken");
+            return Outcome::Killed;
         }
-        Some(error.map_or_else(|| Ok(Receipt { remote_id: format!("at {endpoint}") }), Err))
+        Outcome::Answer(error.map_or(Ok(Receipt { remote_id }), Err), slow)
+    }
+
+    /// Whether the message is taken, what beadle hears instead of a receipt, and how long that takes.
+    fn fate(
+        &mut self,
+        endpoint: &str,
+        medium: &'static str,
+    ) -> (bool, Option<NotifyError>, Duration) {
+        let mail = medium == "mail";
+        if std::mem::take(&mut self.poison) {
+            self.count(if mail { "mail: 5xx" } else { "Discord: 400" });
+            let reason = "no such form of message".to_owned();
+            return (false, Some(NotifyError::Permanent { reason }), Duration::ZERO);
+        }
+        let unknown = || Some(NotifyError::Uncertain { after: None, reason: "cut".to_owned() });
+        let (what, accept, error, slow) = match self.trouble.get(endpoint) {
+            None => return (true, None, Duration::ZERO),
+            Some(Trouble::Flaky) if self.rng.chance(40) => return (true, None, Duration::ZERO),
+            Some(Trouble::Flaky | Trouble::Down) => match self.rng.below(3) {
+                0 => {
+                    let reason = "refused".to_owned();
+                    let what = if mail { "mail: 4xx" } else { "Discord: not reached" };
+                    (what, false, Some(NotifyError::Retry { after: None, reason }), 0)
+                }
+                1 => {
+                    let what = if mail { "mail: cut before it is kept" } else { "Discord: 5xx" };
+                    (what, false, unknown(), 0)
+                }
+                _ => {
+                    let what =
+                        if mail { "mail: cut after the dot" } else { "Discord: answer lost" };
+                    (what, true, unknown(), 30)
+                }
+            },
+            Some(Trouble::Limited) => {
+                let after = Some(Duration::from_secs(1 + self.rng.below(900)));
+                let what = if mail { "mail: 421" } else { "Discord: 429" };
+                (what, false, Some(NotifyError::Retry { after, reason: "429".to_owned() }), 0)
+            }
+            Some(Trouble::Closed) => {
+                let reason = "Missing Access".to_owned();
+                let what = if mail { "mail: login refused" } else { "Discord: closed" };
+                (what, false, Some(NotifyError::ReceiverGone { reason, for_good: false }), 0)
+            }
+            Some(Trouble::Slow) => {
+                let what = if mail { "mail: slow" } else { "Discord: slow" };
+                (what, true, None, 1 + self.rng.below(45))
+            }
+        };
+        self.count(what);
+        (accept, error, Duration::from_secs(slow))
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.mishaps.entry(what).or_default() += 1;
     }
 
     fn accept(
         &mut self,
         endpoint: &str,
+        medium: &'static str,
         notification: Notification,
         payload: &str,
         delivery: &DeliveryContext,
-    ) {
+    ) -> String {
         let message = self.messages.get_mut(&delivery.dedup_key).unwrap();
         let known = message.accepted.last().copied();
-        let by_nonce = endpoint.starts_with("bot") && known.is_some_and(|at| self.now - at < NONCE);
+        let by_nonce = medium == "bot" && known.is_some_and(|at| self.time - at < NONCE);
         if by_nonce {
-            return;
+            return message.remote_id.clone();
         }
         if known.is_some() {
-            self.doubles += 1;
-            if message.accepted.len() > message.uncertain {
+            self.scores.entry(medium).or_default().doubles += 1;
+            if medium == "bot" || message.accepted.len() > message.taken_unseen {
                 self.broken.push(format!("{endpoint} got {notification:?} once too often"));
             }
         }
-        message.accepted.push(self.now);
+        let remote_id = format!("{endpoint}/{}", self.scores[medium].attempts);
+        message.accepted.push(self.time);
+        message.remote_id.clone_from(&remote_id);
         self.accepted.push(Accepted {
             endpoint: endpoint.to_owned(),
             notification,
             says_late: payload.contains("late by"),
             due_at: delivery.due_at,
-            bound: message.uncertain > 0 || message.stranded,
+            bound: message.doubtful || message.stranded,
             repeated: known.is_some(),
         });
+        if medium == "bot" {
+            self.channel.push((payload.to_owned(), remote_id.clone()));
+        }
+        remote_id
+    }
+
+    /// The messages of the bot's channel that say this, as reading it back shows them.
+    fn find(&mut self, endpoint: &str, payload: &str) -> Vec<Receipt> {
+        if medium(endpoint) != "bot" {
+            return Vec::new();
+        }
+        let same = self.channel.iter().filter(|(bytes, _)| bytes == payload);
+        let found: Vec<Receipt> = same.map(|(_, id)| Receipt { remote_id: id.clone() }).collect();
+        self.count(match found.is_empty() {
+            true => "read back, and not there",
+            false => "read back, and there",
+        });
+        found
+    }
+}
+
+fn medium(endpoint: &str) -> &'static str {
+    match endpoint.split('/').next() {
+        Some("bot") => "bot",
+        Some("hook") => "webhook",
+        _ => "mail",
     }
 }
 
@@ -242,12 +360,25 @@ impl Notifier for Recorder {
         delivery: &'a DeliveryContext,
     ) -> BoxFuture<'a, Result<Receipt, NotifyError>> {
         Box::pin(async move {
-            let answer = self.tape.lock().unwrap().send(&self.endpoint, &payload.0, delivery);
-            match answer {
-                Some(answer) => answer,
-                None => std::future::pending().await,
+            let outcome = self.tape.lock().unwrap().send(&self.endpoint, &payload.0, delivery);
+            match outcome {
+                Outcome::Answer(answer, Duration::ZERO) => answer,
+                Outcome::Answer(answer, slow) => {
+                    tokio::time::sleep(slow).await;
+                    answer
+                }
+                Outcome::Killed => std::future::pending().await,
             }
         })
+    }
+
+    fn find<'a>(
+        &'a self,
+        payload: &'a Payload,
+        _delivery: &'a DeliveryContext,
+        _since: Timestamp,
+    ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
+        Box::pin(async move { Ok(self.tape.lock().unwrap().find(&self.endpoint, &payload.0)) })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {

@@ -3,14 +3,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::guild::Board;
+use super::listen::Listening;
 use super::openapi;
 
 /// The type of a channel that holds nothing but threads.
@@ -113,7 +113,8 @@ impl Answer {
 pub(super) struct State {
     script: VecDeque<Answer>,
     requests: Vec<Request>,
-    messages: Vec<(Message, Instant)>,
+    /// And since when the nonce is remembered, as long as it is.
+    messages: Vec<(Message, Option<Instant>)>,
     channels: HashMap<String, Value>,
     nonce_window: Duration,
     /// Channels of people who take no messages from the bot.
@@ -147,17 +148,14 @@ pub struct Thread {
 /// The server; it stops taking connections when dropped.
 #[derive(Debug)]
 pub struct DiscordStandIn {
-    address: SocketAddr,
+    listening: Listening,
     state: Arc<Mutex<State>>,
-    stopped: Arc<AtomicBool>,
 }
 
 impl DiscordStandIn {
     /// Every channel exists and is called `#general` until [`DiscordStandIn::channel`] says more.
     pub fn start() -> DiscordStandIn {
         openapi::warm_up();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             script: VecDeque::new(),
             requests: Vec::new(),
@@ -172,23 +170,14 @@ impl DiscordStandIn {
             webhook_channel: "7".to_owned(),
             board: Board::default(),
         }));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, &state));
-            }
-        });
-        DiscordStandIn { address, state, stopped }
+        let shared = Arc::clone(&state);
+        let listening = Listening::start(move |stream| serve(stream, &shared));
+        DiscordStandIn { listening, state }
     }
 
     /// For `[discord] api_url`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listening.address())
     }
 
     /// How the next requests are answered, in order; after that all are answered normally.
@@ -258,6 +247,17 @@ impl DiscordStandIn {
         self.state().nonce_window = window;
     }
 
+    /// No nonce so far is remembered any longer.
+    pub fn forget_nonces(&self) {
+        self.state().messages.iter_mut().for_each(|(_, nonce)| *nonce = None);
+    }
+
+    /// Whether the messages of channels can be read; if not, there seem to be none, as for a bot that
+    /// may not read the history.
+    pub fn show_history(&self, shown: bool) {
+        self.state().board.hides_history = !shown;
+    }
+
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()
@@ -285,8 +285,6 @@ impl DiscordStandIn {
 
 impl Drop for DiscordStandIn {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
         if std::thread::panicking() {
             return;
         }
@@ -457,17 +455,6 @@ impl State {
                     (204, Value::Null)
                 }
             }
-            ("GET", ["channels", id, "messages"]) => {
-                let target = format!("channels/{id}");
-                let there = self.messages.iter().rev().map(|(message, _)| message);
-                let there = there.filter(|message| message.target == target).map(|message| {
-                    let mut body = message.body.clone();
-                    body["id"] = json!(message.id);
-                    body["author"] = json!({ "id": "1" });
-                    body
-                });
-                (200, there.take(100).collect())
-            }
             // A person's channel has a number of its own that ends like the person's.
             ("POST", ["users", "@me", "channels"]) => {
                 let person = request.json["recipient_id"].as_str().unwrap_or_default();
@@ -563,7 +550,7 @@ impl State {
             let known = self.messages.iter().find(|(message, at)| {
                 message.target == target
                     && message.body.get("nonce") == nonce
-                    && at.elapsed() < window
+                    && at.is_some_and(|at| at.elapsed() < window)
             });
             if let Some((message, _)) = known {
                 let content = &message.body["content"];
@@ -575,7 +562,7 @@ impl State {
         let (target, channel) = (target.to_owned(), channel.to_owned());
         let message = Message { id: id.clone(), target, channel, body: body.clone() };
         let posted = json!({ "id": id, "channel_id": message.channel, "content": body["content"] });
-        self.messages.push((message, Instant::now()));
+        self.messages.push((message, Some(Instant::now())));
         (200, posted)
     }
 }

@@ -1,9 +1,10 @@
 //! A web server with one calendar.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::listen::Listening;
 
 /// What the server says now, and what it was asked.
 #[derive(Debug, Default)]
@@ -17,33 +18,22 @@ struct State {
 /// The server; it stops taking connections when dropped.
 #[derive(Debug)]
 pub struct FeedStandIn {
-    address: SocketAddr,
+    listening: Listening,
     state: Arc<Mutex<State>>,
-    stopped: Arc<AtomicBool>,
 }
 
 impl FeedStandIn {
     /// Serves `body`, without an ETag.
     pub fn start(body: impl Into<Vec<u8>>) -> FeedStandIn {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let state =
-            Arc::new(Mutex::new(State { status: 200, body: body.into(), ..State::default() }));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                serve(stream, &shared);
-            }
-        });
-        FeedStandIn { address, state, stopped }
+        let state = State { status: 200, body: body.into(), ..State::default() };
+        let state = Arc::new(Mutex::new(state));
+        let shared = Arc::clone(&state);
+        let listening = Listening::start(move |stream| serve(stream, &shared));
+        FeedStandIn { listening, state }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/calendar.ics", self.address)
+        format!("http://{}/calendar.ics", self.listening.address())
     }
 
     pub fn serve(&self, body: impl Into<Vec<u8>>) {
@@ -67,13 +57,6 @@ impl FeedStandIn {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-}
-
-impl Drop for FeedStandIn {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
     }
 }
 

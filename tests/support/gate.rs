@@ -2,18 +2,31 @@
 //! process at a chosen moment of the conversation.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Child;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// A moment: what is passed on by all gates together is counted in pieces, in both directions.
+use super::listen::Listening;
+
+/// A moment of what is passed on by all gates together, in pieces, in both directions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
-    /// From 1.
-    pub piece: usize,
-    /// Whether the other side still gets the piece.
-    pub after: bool,
+pub enum Moment {
+    /// By number, from 1; `after` is whether the other side still gets the piece.
+    Piece { number: usize, after: bool },
+    /// When the other side has got a piece with this in it.
+    Said(&'static str),
+}
+
+impl Moment {
+    /// Whether it has come, and whether the piece is still passed on.
+    fn has_come(self, pieces: usize, piece: &[u8]) -> Option<bool> {
+        match self {
+            Moment::Piece { number, after } => (number == pieces).then_some(after),
+            Moment::Said(text) => {
+                piece.windows(text.len()).any(|part| part == text.as_bytes()).then_some(true)
+            }
+        }
+    }
 }
 
 /// The process behind the gates.
@@ -57,42 +70,26 @@ impl Drop for Victim {
 /// Passes on to one server.
 #[derive(Debug)]
 pub struct Gate {
-    address: SocketAddr,
-    stopped: Arc<AtomicBool>,
+    listening: Listening,
 }
 
 impl Gate {
     pub fn to(server: &str, victim: &Arc<Mutex<Victim>>) -> Gate {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (stop, victim, server) = (Arc::clone(&stopped), Arc::clone(victim), server.to_owned());
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let Ok(server) = TcpStream::connect(&server) else { continue };
-                for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                    let victim = Arc::clone(&victim);
-                    std::thread::spawn(move || pass(from, to, &victim));
-                }
+        let (victim, server) = (Arc::clone(victim), server.to_owned());
+        let listening = Listening::start(move |client| {
+            let Ok(server) = TcpStream::connect(&server) else { return };
+            for (from, to) in [(&client, &server), (&server, &client)] {
+                let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                let victim = Arc::clone(&victim);
+                std::thread::spawn(move || pass(from, to, &victim));
             }
         });
-        Gate { address, stopped }
+        Gate { listening }
     }
 
     /// Host and port.
     pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
+        self.listening.address()
     }
 }
 
@@ -101,11 +98,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, victim: &Mutex<Victim>) {
     while let Ok(length @ 1..) = from.read(&mut piece) {
         let mut victim: MutexGuard<'_, Victim> = victim.lock().unwrap();
         victim.pieces += 1;
-        let moment = victim.moment.filter(|moment| moment.piece == victim.pieces);
-        let passed = match moment {
-            Some(Moment { after: false, .. }) => false,
-            _ => to.write_all(&piece[..length]).is_ok(),
-        };
+        let count = victim.pieces;
+        let moment = victim.moment.and_then(|moment| moment.has_come(count, &piece[..length]));
+        let passed = moment != Some(false) && to.write_all(&piece[..length]).is_ok();
         if moment.is_some() {
             victim.kill();
         }

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::listen::Listening;
 
 /// A mail that was accepted.
 #[derive(Clone, Debug)]
@@ -69,37 +70,25 @@ struct State {
 /// The server; it stops taking connections when dropped.
 #[derive(Debug)]
 pub struct SmtpStandIn {
-    address: SocketAddr,
+    listening: Listening,
     state: Arc<Mutex<State>>,
-    stopped: Arc<AtomicBool>,
 }
 
 impl SmtpStandIn {
     /// Takes every mail, from anyone, and offers neither STARTTLS nor AUTH.
     pub fn start() -> SmtpStandIn {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let state = Arc::clone(&shared);
-                std::thread::spawn(move || serve(stream, &state));
-            }
-        });
-        SmtpStandIn { address, state, stopped }
+        let shared = Arc::clone(&state);
+        let listening = Listening::start(move |stream| serve(stream, &shared));
+        SmtpStandIn { listening, state }
     }
 
     pub fn host(&self) -> String {
-        self.address.ip().to_string()
+        self.listening.address().ip().to_string()
     }
 
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.listening.address().port()
     }
 
     /// A fault to come; several for the same place come one after the other.
@@ -134,13 +123,6 @@ impl SmtpStandIn {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-}
-
-impl Drop for SmtpStandIn {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
     }
 }
 

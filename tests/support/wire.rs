@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::listen::Listening;
 use super::openapi;
 
 /// A request as it came in.
@@ -50,9 +50,8 @@ type Mind = dyn Fn(&Request) -> Reply + Send + Sync;
 /// The server; it stops taking connections when dropped, and then fails the test if a request was
 /// none that Discord would take.
 pub struct Wire {
-    address: SocketAddr,
+    listening: Listening,
     faults: Arc<Mutex<Vec<String>>>,
-    stopped: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -66,33 +65,21 @@ impl Wire {
     }
 
     fn judging(mind: impl Fn(&Request) -> Reply + Send + Sync + 'static, judges: bool) -> Wire {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (faults, stopped) = (Arc::default(), Arc::new(AtomicBool::new(false)));
-        let mind: Arc<Mind> = Arc::new(mind);
-        let (seen, stop) = (Arc::clone(&faults), Arc::clone(&stopped));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
-                }
-                let (mind, seen) = (Arc::clone(&mind), Arc::clone(&seen));
-                std::thread::spawn(move || serve(stream, mind.as_ref(), judges.then_some(&*seen)));
-            }
-        });
-        Wire { address, faults, stopped }
+        let faults = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&faults);
+        let listening =
+            Listening::start(move |stream| serve(stream, &mind, judges.then_some(&*seen)));
+        Wire { listening, faults }
     }
 
     /// For `[discord] api_url`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.listening.address())
     }
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
         if !std::thread::panicking() {
             let faults = self.faults.lock().unwrap();
             assert!(faults.is_empty(), "Discord would not accept:\n{}", faults.join("\n"));

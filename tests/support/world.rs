@@ -24,6 +24,8 @@ pub struct World {
     pub folder: tempfile::TempDir,
     pub discord: DiscordStandIn,
     pub smtp: SmtpStandIn,
+    /// How long Discord is waited for; long, so that a machine with other things to do may be slow.
+    pub patience: Duration,
     config: String,
 }
 
@@ -72,7 +74,7 @@ impl World {
             smtp.host(),
             smtp.port(),
         );
-        World { folder, discord, smtp, config }
+        World { folder, discord, smtp, patience: Duration::from_secs(30), config }
     }
 
     /// Changes the configuration for those opened from now on.
@@ -95,7 +97,7 @@ impl World {
     }
 
     pub fn registry(&self) -> Registry {
-        let http = Http::new(Duration::from_millis(500)).unwrap();
+        let http = Http::new(self.patience).unwrap();
         notify::build(&self.config(), &http).unwrap()
     }
 

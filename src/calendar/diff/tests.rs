@@ -479,6 +479,19 @@ fn one_day_of_a_series_can_move_and_move_back() {
     assert_eq!(feed.known.len(), 1);
 }
 
+/// Even where the feed did not change in between, so that nothing was compared.
+#[test]
+fn a_day_that_follows_its_series_again_is_not_told_of_beside_it() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut other = event("weekly", "Tea with cake", "2026-12-02T15:00");
+    other.recurrence_id = Some(other.start.clone());
+    feed.poll(&[weekly(), other]);
+    assert_eq!(feed.poll(&[weekly()]).len(), 1);
+    let off = Event { status: Status::Cancelled, ..weekly() };
+    assert_eq!(feed.poll(&[off]), ["Cancelled weekly status"]);
+    assert_eq!(feed.poll(&[weekly()]), ["Reinstated weekly status"]);
+}
+
 #[test]
 fn each_telling_of_an_event_is_another_even_if_it_was_forgotten() {
     let mut feed = Feed::of(&[weekly()]).at_once();

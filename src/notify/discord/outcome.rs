@@ -46,8 +46,6 @@ fn refusal(answer: &Answer, by: Target) -> NotifyError {
     use Class::{Gone, Permanent, Retry, Uncertain};
     let (class, advice) = match (answer.status, answer.code().unwrap_or_default()) {
         (429, _) => (Retry, "Discord's rate limit is used up"),
-        // Old threads are archived in time, and their number goes down.
-        (_, 160_006) => (Retry, "the server has as many open threads as it may have"),
         (_, 20016 | 20028 | 20029 | 40003 | 40062) => (Retry, "Discord asks to write more slowly"),
         (_, 40004 | 40006) => (Retry, "Discord has switched this off for a while"),
         (500.., _) | (_, 130_000) => (Uncertain, "Discord has a problem"),

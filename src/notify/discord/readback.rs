@@ -23,8 +23,8 @@ const PAGES: usize = 10;
 /// <https://docs.discord.com/developers/reference#snowflakes>
 const EPOCH: i64 = 1_420_070_400_000;
 
-/// Messages of the bot in the channel since then that are what sending `message` as this delivery
-/// makes.
+/// Messages of the bot in the channel, since then or among the newest, that are what sending
+/// `message` as this delivery makes. A message may be named twice.
 pub(super) async fn find(
     bot: &Bot,
     channel: &str,
@@ -36,18 +36,24 @@ pub(super) async fn find(
     let me = bot.call(Method::GET, "/users/@me", None).await?;
     let me = text(me.accepted()?, "id").unwrap_or_default().to_owned();
     let mut found = Vec::new();
-    let mut after = first_id(since);
+    // First the newest, whatever their time: our clock may have been ahead when we posted.
+    let mut after = None;
     for _ in 0..PAGES {
-        let path = format!("/channels/{channel}/messages?limit={PAGE}&after={after}");
+        let from = after.map_or(String::new(), |id| format!("&after={id}"));
+        let path = format!("/channels/{channel}/messages?limit={PAGE}{from}");
         let answer = bot.call(Method::GET, &path, None).await?;
         let page = answer.accepted()?.as_array().map(Vec::as_slice).unwrap_or_default();
         let ours = page.iter().filter(|message| is_posted(message, &body, &me));
         found
             .extend(ours.filter_map(id).map(|id| Receipt { remote_id: format!("{channel}/{id}") }));
-        match page.iter().filter_map(id).max() {
-            Some(newest) if page.len() >= PAGE => after = newest,
+        let ids = || page.iter().filter_map(id);
+        after = match (after, ids().min(), ids().max()) {
+            _ if page.len() < PAGE => break,
+            // There are others between the attempt and these.
+            (None, Some(oldest), _) if oldest > first_id(since) => Some(first_id(since)),
+            (Some(_), _, Some(newest)) => Some(newest),
             _ => break,
-        }
+        };
     }
     Ok(found)
 }
