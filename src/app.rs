@@ -408,6 +408,13 @@ fn log(feed: &Feed, polled: &Polled) {
                 warn!(feed, "{warning}");
             }
             match (news.events, news.baseline) {
+                (Some(events), true) if news.cut => {
+                    warn!(
+                        feed,
+                        events,
+                        "cut off, so not known as a whole yet; nothing of it is told before it is, or before it is cut in the same place twice"
+                    );
+                }
                 (Some(events), true) => {
                     info!(feed, events, "read for the first time; from now on changes are told");
                 }

@@ -285,6 +285,9 @@ pub enum FetchErrorKind {
     /// `an HTML page titled “Sign in”`, `JSON`, …
     #[error("{looks_like} instead of a calendar")]
     NotACalendar { looks_like: String },
+    /// Of another publisher and name, and without any of the events that were known.
+    #[error("another calendar than before{}", if .name.is_empty() { String::new() } else { format!(": “{name}”") })]
+    OtherCalendar { name: String },
     /// Nothing but blanks. Some publishers answer so when there are no events, so it is no proof
     /// of a fault; and none that events are gone.
     #[error("an empty answer instead of a calendar")]
@@ -314,6 +317,7 @@ impl FetchErrorKind {
             Kind::TooManyRedirects | Kind::BadRedirect(_) => "redirect",
             Kind::Forbidden(_) => "forbidden",
             Kind::NotACalendar { .. } => "not_a_calendar",
+            Kind::OtherCalendar { .. } => "other_calendar",
             Kind::Empty => "empty",
             Kind::File(_) => "file",
             Kind::Secret(_) => "secret",
@@ -327,6 +331,11 @@ use FetchErrorKind as Kind;
 impl FetchError {
     fn new(place: impl Into<String>, kind: Kind) -> FetchError {
         FetchError { place: place.into(), kind, retry_after: None }
+    }
+
+    /// What was read there is the calendar of that name, which is not the one that was known.
+    pub(crate) fn other_calendar(url: &FeedUrl, name: String) -> FetchError {
+        FetchError::new(place(url), Kind::OtherCalendar { name })
     }
 
     pub fn kind(&self) -> &FetchErrorKind {
@@ -360,6 +369,10 @@ impl FetchError {
             Kind::NotACalendar { .. } => {
                 "`url` must lead to the iCalendar export (often `.ics` or `?ical=1`), and be \
                  readable without signing in to a page"
+            }
+            Kind::OtherCalendar { .. } => {
+                "if it is still there tomorrow, it is read as a new feed; nothing of what was known \
+                 is taken to be removed"
             }
             Kind::Forbidden(class) if class.may_be_allowed() => {
                 "if this calendar is meant to be on this machine or its own network, write \
@@ -427,10 +440,7 @@ impl Fetcher {
     /// One attempt, which ends within `feed.timeout`, redirects and body included.
     pub async fn fetch(&self, feed: &Feed, validators: &Validators) -> Result<Fetched, FetchError> {
         let deadline = Instant::now() + feed.timeout;
-        let place = match &feed.url {
-            FeedUrl::Http(url) => host(url),
-            FeedUrl::File(path) => path.display().to_string(),
-        };
+        let place = place(&feed.url);
         let attempt = async {
             match &feed.url {
                 FeedUrl::Http(url) => self.get(feed, url, validators, deadline).await,
@@ -684,6 +694,14 @@ fn same_host(from: &Url, to: &Url) -> bool {
 }
 
 /// The part of an address that may be shown.
+/// What errors call an address: a host alone, since the rest may be a secret, or a path.
+fn place(url: &FeedUrl) -> String {
+    match url {
+        FeedUrl::Http(url) => host(url),
+        FeedUrl::File(path) => path.display().to_string(),
+    }
+}
+
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

@@ -65,10 +65,13 @@ pub fn class(address: IpAddr) -> Option<Class> {
 /// <https://www.iana.org/assignments/iana-ipv4-special-registry>
 fn class_v4(address: Ipv4Addr) -> Option<Class> {
     Some(match address.octets() {
-        // AWS, Google, Azure and others; AWS again for containers; Alibaba; Oracle.
-        [169, 254, 169, 254] | [169, 254, 170, 2] | [100, 100, 100, 200] | [192, 0, 0, 192] => {
-            Class::Metadata
-        }
+        // AWS, Google, Azure and others; AWS again for containers; Alibaba; Oracle; Azure again,
+        // in the midst of the public internet.
+        [169, 254, 169, 254]
+        | [169, 254, 170, 2]
+        | [100, 100, 100, 200]
+        | [192, 0, 0, 192]
+        | [168, 63, 129, 16] => Class::Metadata,
         [0, ..] => Class::Unspecified,
         [127, ..] => Class::Loopback,
         [10, ..] | [192, 168, ..] | [172, 16..=31, ..] | [198, 18 | 19, ..] => Class::Private,
@@ -213,6 +216,7 @@ mod tests {
             ("169.254.169.254", Some(Metadata)),
             ("169.254.170.2", Some(Metadata)),
             ("100.100.100.200", Some(Metadata)),
+            ("168.63.129.16", Some(Metadata)),
             ("192.0.0.192", Some(Metadata)),
             ("224.0.0.1", Some(Multicast)),
             ("239.255.255.255", Some(Multicast)),

@@ -688,6 +688,24 @@ impl Upcoming {
     }
 }
 
+/// Of an event that takes place more often than this in a day nobody is reminded.
+pub const MAX_A_DAY: usize = 24;
+
+/// Those that take place too often for reminders.
+pub fn too_frequent(upcoming: &[Upcoming]) -> HashMap<(&str, &EventKey), &Upcoming> {
+    let mut days: HashMap<(&str, &EventKey, i64), usize> = HashMap::new();
+    let mut found = HashMap::new();
+    for one in upcoming.iter().filter(|one| one.occurrence.event.recurrence_id.is_some()) {
+        let day = one.occurrence.start.as_second().div_euclid(86_400);
+        let count = days.entry((&one.feed, &one.key, day)).or_default();
+        *count += 1;
+        if *count > MAX_A_DAY {
+            found.entry((one.feed.as_str(), &one.key)).or_insert(one);
+        }
+    }
+    found
+}
+
 /// The reminders due in `(after, until]`, in order.
 ///
 /// Reminders are not stored ahead of their time: they follow from the events as they are when they
@@ -700,10 +718,11 @@ pub fn reminders(
 ) -> Vec<Planned> {
     let mut planned: Vec<Planned> = Vec::new();
     let mut known = HashSet::new();
+    let frequent = too_frequent(upcoming);
     for watch in cx.watches {
         for one in upcoming.iter().filter(|one| one.is_of(watch)) {
             let event = &one.occurrence.event;
-            if !event.status.is_on() {
+            if !event.status.is_on() || frequent.contains_key(&(one.feed.as_str(), &one.key)) {
                 continue;
             }
             let all_day = event.is_all_day();
@@ -778,9 +797,12 @@ pub fn personal_reminders(
     for wish in wishes {
         of_feed.entry(&wish.feed).or_default().push(wish);
     }
+    let frequent = too_frequent(upcoming);
     for one in upcoming.iter().filter(|one| one.occurrence.event.status.is_on()) {
         let Some(wishes) = of_feed.get(one.feed.as_str()) else { continue };
-        for wish in wishes.iter().filter(|wish| wish.is_for(one)) {
+        let each = !frequent.contains_key(&(one.feed.as_str(), &one.key));
+        let meant = |wish: &&&Wish| wish.is_for(one) && (each || wish.occurrence.is_some());
+        for wish in wishes.iter().filter(meant) {
             let Some((due_at, not_after)) = cx.falls_due(&one.occurrence, &wish.lead) else {
                 continue;
             };
@@ -1341,6 +1363,31 @@ mod tests {
                 assert_eq!(plain(text), expected, "{text}");
             }
             assert_eq!(plain(expected), expected);
+        }
+    }
+
+    #[test]
+    fn nobody_is_reminded_of_what_takes_place_every_minute() {
+        let (zones, timezone) = (Zones::default(), zone());
+        let mut watches = [watch("one", &[], &["a"])];
+        watches[0].remind.push(lead("15m", 15.minutes(), None));
+        let now = at("2026-03-05T12:00:00");
+        let cx =
+            Context { watches: &watches, digests: &[], zones: &zones, timezone: &timezone, now };
+        let until = at("2026-03-06T12:00:00");
+        for (minutes, reminded) in [(1, false), (59, true)] {
+            let repeated: Vec<Upcoming> = (0..24 * 60 / minutes)
+                .flat_map(|n| {
+                    let mut one = upcoming(&[event("a", "", "2026-03-06T00:00:00")]).remove(0);
+                    one.occurrence.start += SignedDuration::from_mins(n * minutes);
+                    let local = civil::date(2026, 3, 6).at(0, 0, 0, 0) + (n * minutes).minutes();
+                    one.occurrence.event.recurrence_id = Some(When::Floating(local));
+                    [one]
+                })
+                .collect();
+            let planned = reminders(&cx, &repeated, now, until);
+            assert_eq!(!planned.is_empty(), reminded, "every {minutes} minutes");
+            assert_eq!(too_frequent(&repeated).is_empty(), reminded);
         }
     }
 

@@ -65,6 +65,30 @@ async fn a_first_reading_that_is_cut_is_no_baseline() {
 }
 
 #[tokio::test]
+async fn a_first_reading_that_is_cut_twice_in_the_same_place_is_completed_quietly() {
+    let world = World::new();
+    let events: Vec<String> =
+        (0..5).map(|n| event(&format!("e{n}"), &format!("Talk {n}"), "20260310T100000")).collect();
+    let whole = calendar(&events);
+    world.feed(&whole[..whole.len() / 2]);
+    let pipeline = world.open("2026-03-05T09:00").await;
+    for time in ["09:00", "09:15", "09:30"] {
+        round(&pipeline, &format!("2026-03-05T{time}")).await;
+    }
+    world.feed(whole);
+    for time in ["09:45", "10:00", "10:15"] {
+        round(&pipeline, &format!("2026-03-05T{time}")).await;
+    }
+    assert_eq!(world.posts(), [""; 0]);
+    let more = [events, vec![event("e5", "Talk 5", "20260311T100000")]].concat();
+    world.feed(calendar(&more));
+    for time in ["10:30", "10:45"] {
+        round(&pipeline, &format!("2026-03-05T{time}")).await;
+    }
+    assert_eq!(world.posts(), ["New: Talk 5"]);
+}
+
+#[tokio::test]
 async fn a_first_reading_may_be_larger_than_memory_should_hold() {
     let world = World::new();
     let mut events: Vec<String> = (0..3000)

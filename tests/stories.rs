@@ -86,6 +86,40 @@ async fn the_same_calendar_at_another_address_goes_on() {
     }
 }
 
+#[tokio::test]
+async fn another_calendar_at_the_same_address_is_not_believed_for_a_day() {
+    let world = World::new();
+    let named = |events: &[String], name: &str| {
+        calendar(events).replacen("-//Example", &format!("-//{name}"), 1).replacen(
+            "CALNAME:Example",
+            &format!("CALNAME:{name}"),
+            1,
+        )
+    };
+    world.feed(named(&talks(20..26), "Talks"));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    assert_eq!(told(&world, &pipeline, "05").await, [""; 0]);
+
+    // A slip of the server's, for some hours.
+    let lecture =
+        |n: u32| event(&format!("l{n}"), &format!("Lecture {n}"), &format!("202604{n}T100000"));
+    let lectures: Vec<String> = (10..14).map(lecture).collect();
+    world.feed(named(&lectures, "Lectures"));
+    assert_eq!(told(&world, &pipeline, "06").await, [""; 0]);
+    let error = pipeline.store.feed("site").await.unwrap().last_error.unwrap();
+    assert!(error.ends_with("another calendar than before: “Lectures”"), "{error}");
+    world.feed(named(&talks(20..26), "Talks"));
+    assert_eq!(told(&world, &pipeline, "07").await, [""; 0]);
+
+    // It stays.
+    world.feed(named(&lectures, "Lectures"));
+    assert_eq!(told(&world, &pipeline, "08").await, [""; 0]);
+    assert_eq!(told(&world, &pipeline, "10").await, [""; 0]);
+    let more = [lectures, vec![lecture(20)]].concat();
+    world.feed(named(&more, "Lectures"));
+    assert_eq!(told(&world, &pipeline, "11").await, ["New: Lecture 20"]);
+}
+
 // ---- empty answers -----------------------------------------------------------------------------
 
 async fn empty_at_first() -> (World, Pipeline) {

@@ -48,21 +48,34 @@ pub struct Instance<'e> {
 pub fn expand(events: &[Event], window: Window, zones: &Zones, feed_zone: &TimeZone) -> Expansion {
     let (mut instances, mut warnings) = instances(events, window, zones, feed_zone);
     instances.sort_by(Instance::order);
-    let mut left = FEED_BYTES;
-    let mut occurrences = Vec::with_capacity(instances.len());
-    for instance in instances {
-        if instance.series.is_some() {
-            let size = instance.event.description.len() + 1024;
-            let Some(rest) = left.checked_sub(size) else {
-                let message = "too many occurrences; the later ones are left out".to_owned();
-                let event = Some(instance.event.uid.0.clone());
-                warnings.push(Warning { line: 0, event, message });
-                break;
-            };
-            left = rest;
+    let size = |instance: &Instance<'_>| match instance.series {
+        Some(_) => instance.event.description.len() + 1024,
+        None => 0,
+    };
+    if instances.iter().map(size).sum::<usize>() > FEED_BYTES {
+        let mut left: HashMap<&Uid, usize> = HashMap::new();
+        for instance in instances.iter().filter(|instance| instance.series.is_some()) {
+            left.insert(&instance.event.uid, 0);
         }
-        occurrences.push(instance.occurrence(zones, feed_zone));
+        let share = FEED_BYTES / left.len().max(1);
+        left.values_mut().for_each(|left| *left = share);
+        instances.retain(|instance| {
+            let Some(left) = left.get_mut(&instance.event.uid) else { return true };
+            match left.checked_sub(size(instance)) {
+                Some(rest) => *left = rest,
+                None if *left > 0 => {
+                    let message = "too many occurrences; the later ones are left out".to_owned();
+                    let event = Some(instance.event.uid.0.clone());
+                    warnings.push(Warning { line: 0, event, message });
+                    *left = 0;
+                    return false;
+                }
+                None => return false,
+            }
+            true
+        });
     }
+    let occurrences = instances.iter().map(|one| one.occurrence(zones, feed_zone)).collect();
     Expansion { occurrences, warnings }
 }
 
@@ -88,23 +101,20 @@ pub fn instances<'e>(
         window,
         clocks: Clocks::new(window, zones, feed_zone),
         steps: FEED_STEPS,
+        rule_steps: RULE_STEPS,
         walls: Vec::new(),
         found: Vec::new(),
         warnings: Vec::new(),
     };
-    for event in events {
-        let family = if families.is_empty() { None } else { families.get(&event.uid) };
-        let overrides = family.map_or(&[][..], |family| &family.overrides);
-        if let Some(id) = &event.recurrence_id {
-            let master = family.and_then(|family| family.master);
-            if !master.is_some_and(|master| expander.is_withdrawn(event, id, master)) {
-                expander.single(event);
-            }
-        } else if event.recurrence == NO_RECURRENCE && overrides.is_empty() {
-            expander.single(event);
-        } else {
-            expander.series(event, overrides);
-        }
+    expander.all(events, &families);
+    if expander.steps == 0 {
+        // Those that are too dense have taken what the others need: now each has the same.
+        let rules: usize = events.iter().map(|event| event.recurrence.rules.len()).sum();
+        expander.rule_steps = FEED_STEPS / u64::try_from(rules).unwrap_or(u64::MAX).max(1);
+        expander.steps = FEED_STEPS;
+        expander.found.clear();
+        expander.warnings.clear();
+        expander.all(events, &families);
     }
     (expander.found, expander.warnings)
 }
@@ -191,6 +201,8 @@ struct Expander<'e, 'z> {
     window: Window,
     clocks: Clocks<'z>,
     steps: u64,
+    /// Of these, what one rule may cost.
+    rule_steps: u64,
     /// Kept for its memory.
     walls: Vec<Wall>,
     found: Vec<Instance<'e>>,
@@ -203,6 +215,23 @@ impl<'e> Expander<'e, '_> {
         let warning = Warning { line: 0, event, message };
         if self.warnings.last() != Some(&warning) {
             self.warnings.push(warning);
+        }
+    }
+
+    fn all(&mut self, events: &'e [Event], families: &HashMap<&Uid, Family<'e>>) {
+        for event in events {
+            let family = if families.is_empty() { None } else { families.get(&event.uid) };
+            let overrides = family.map_or(&[][..], |family| &family.overrides);
+            if let Some(id) = &event.recurrence_id {
+                let master = family.and_then(|family| family.master);
+                if !master.is_some_and(|master| self.is_withdrawn(event, id, master)) {
+                    self.single(event);
+                }
+            } else if event.recurrence == NO_RECURRENCE && overrides.is_empty() {
+                self.single(event);
+            } else {
+                self.series(event, overrides);
+            }
         }
     }
 
@@ -388,7 +417,7 @@ impl<'e> Expander<'e, '_> {
             }
             to = to.min(until);
         }
-        let mut steps = self.steps.min(RULE_STEPS);
+        let mut steps = self.steps.min(self.rule_steps);
         let given = steps;
         let result = parsed.dates(start, from, to, &mut steps, walls);
         self.steps -= given - steps;
@@ -396,7 +425,7 @@ impl<'e> Expander<'e, '_> {
             Ok(()) => return true,
             // Said when the event was read, too.
             Err(Shortfall::Never | Shortfall::Dense) => {
-                self.steps = self.steps.saturating_sub(VAIN_STEPS);
+                self.steps = self.steps.saturating_sub(VAIN_STEPS.min(self.rule_steps));
                 return true;
             }
             Err(Shortfall::Spent) if self.steps == 0 => {

@@ -6,6 +6,7 @@ use std::sync::MutexGuard;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, warn};
 
+use crate::calendar::Warning;
 use crate::plan::{self, Planned};
 use crate::store::StoreError;
 
@@ -159,6 +160,12 @@ impl Pipeline {
         let (watches, wishes) = (self.watches().await?, self.wishes().await?);
         let reach = plan::reminder_reach(&watches, &wishes, until);
         let upcoming = self.upcoming(after, reach).await?;
+        for one in plan::too_frequent(&upcoming).values() {
+            let Some(feed) = self.config.feeds.get(&one.feed) else { continue };
+            let message = format!("more than {} times a day; nobody is reminded", plan::MAX_A_DAY);
+            let event = Some(one.occurrence.event.summary.clone());
+            self.warn_once(feed, &Warning { line: 0, event, message });
+        }
         let cx = self.plan_context(&watches, now);
         let mut queue = plan::reminders(&cx, &upcoming, after, until);
         queue.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));

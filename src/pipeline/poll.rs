@@ -106,6 +106,8 @@ pub struct Polled {
 pub struct News {
     /// The first time this feed was read: nothing is told.
     pub baseline: bool,
+    /// It broke off, and is no baseline yet.
+    pub cut: bool,
     /// Events in the feed; none when it was the same as before.
     pub events: Option<usize>,
     pub changes: Vec<Change>,
@@ -160,14 +162,22 @@ impl Pipeline {
             Err(error) => return self.poll_failed(feed, state, error, now).await,
         };
         let mut restart = false;
+        let moved = state.address != address;
         if let Some((read, _)) = &fetched
             && !first
-            && state.address != address
+            && (moved || is_named_otherwise(&state, read))
             && self.is_another_calendar(feed, &state, read, now).await?
         {
+            // At the same address it may be a slip of the server's.
+            let since = state.failing_since.map(|since| now.duration_since(since));
+            if !moved && since.is_none_or(|since| since < diff::MASS_LOSS_CONFIRM) {
+                let name = read.calendar.name.clone().unwrap_or_default();
+                let error = FetchError::other_calendar(&feed.url, name);
+                return self.poll_failed(feed, state, error, now).await;
+            }
             warn!(
                 feed = feed.name,
-                "its new address leads to another calendar: what was known is forgotten, and nothing of what is there now is told"
+                "its address leads to another calendar: what was known is forgotten, and nothing of what is there now is told"
             );
             restart = true;
             let empty_since = (read.listed() == 0).then_some(now);
@@ -238,8 +248,12 @@ impl Pipeline {
             return Ok(Polled { next_poll_at: regular, result: Ok(news) });
         }
         // A first reading that was cut is no baseline, or the rest of the feed would be news; but
-        // what is cut in the same place every time is all there is.
+        // what is cut in the same place every time is all there is, as long as it stays so.
         let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
+        let completed = state.in_part && whole;
+        if completed {
+            info!(feed = feed.name, "whole for the first time; from now on changes are told");
+        }
 
         let zone = self.feed_zone(feed, &next);
         let complete = reading.complete;
@@ -254,7 +268,7 @@ impl Pipeline {
             zone: &zone,
             settle: feed.settle,
             confirm: feed.confirm,
-            baseline: news.baseline,
+            baseline: news.baseline || completed,
         };
         let statuses = match &spooled {
             Some(_) => std::mem::take(&mut reading.statuses),
@@ -309,6 +323,8 @@ impl Pipeline {
         // A feed that was empty begins when it has events.
         let begun = baseline && (state.empty_since.is_none() || outcome.listed > 0);
         next.baseline_at = state.baseline_at.or(begun.then_some(now));
+        next.in_part = !whole && (state.in_part || state.baseline_at.is_none() && begun);
+        news.cut = !whole && next.baseline_at.is_none();
         next.empty_since = state.empty_since.filter(|_| next.baseline_at.is_none());
         if !outcome.write.is_empty() || !outcome.forget.is_empty() {
             next.changed_at = Some(now);
@@ -853,6 +869,15 @@ impl Pipeline {
     pub fn notes(&self, feed: &str) -> Vec<Note> {
         lock(&self.reported).get(feed).cloned().unwrap_or_default()
     }
+}
+
+/// Whether a whole calendar of another publisher and name answers, and nothing in it is as before.
+fn is_named_otherwise(state: &FeedState, read: &Read) -> bool {
+    let calendar = &read.calendar;
+    calendar.health.complete
+        && read.unchanged.met() == 0
+        && calendar.prodid != state.prodid
+        && calendar.name != state.title
 }
 
 /// Asks the pages of new events without a picture for theirs.

@@ -157,6 +157,8 @@ pub struct FeedState {
     pub statuses_since: Option<Timestamp>,
     /// Since when it answers without anything in it, where it was never read with events.
     pub empty_since: Option<Timestamp>,
+    /// That reading, and all since, broke off.
+    pub in_part: bool,
     /// When it was first read; none before that.
     pub baseline_at: Option<Timestamp>,
     /// When it must be read again to see whether a change lasts.
@@ -1095,9 +1097,9 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
     let query: Query = sqlx::query(
         "INSERT INTO feed (name, address, etag, last_modified, prodid, title, timezone, refresh_s, \
              baseline_at, recheck_at, next_poll_at, changed_at, failures, \
-             failing_since, last_error, asked_to, statuses_since, empty_since) \
+             failing_since, last_error, asked_to, statuses_since, empty_since, in_part) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, \
-             $18) \
+             $18, $19) \
          ON CONFLICT (name) DO UPDATE SET address = excluded.address, etag = excluded.etag, \
              last_modified = excluded.last_modified, prodid = excluded.prodid, \
              title = excluded.title, timezone = excluded.timezone, \
@@ -1106,7 +1108,7 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
              baseline_at = excluded.baseline_at, recheck_at = excluded.recheck_at, \
              next_poll_at = excluded.next_poll_at, changed_at = excluded.changed_at, \
              failures = excluded.failures, failing_since = excluded.failing_since, \
-             last_error = excluded.last_error",
+             last_error = excluded.last_error, in_part = excluded.in_part",
     );
     query
         .bind(name.to_owned())
@@ -1127,6 +1129,7 @@ async fn write_feed(tx: &mut Tx<'_>, name: &str, state: &FeedState) -> Result<()
         .bind(state.asked_to.map(u64::cast_signed))
         .bind(state.statuses_since.map(Timestamp::as_millisecond))
         .bind(state.empty_since.map(Timestamp::as_millisecond))
+        .bind(i64::from(state.in_part))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -1272,6 +1275,7 @@ fn feed_state(row: &AnyRow) -> Result<FeedState> {
         asked_to: row.try_get::<Option<i64>, _>("asked_to")?.map(i64::cast_unsigned),
         statuses_since: at("statuses_since")?,
         empty_since: at("empty_since")?,
+        in_part: row.try_get::<i64, _>("in_part")? != 0,
         baseline_at: at("baseline_at")?,
         recheck_at: at("recheck_at")?,
         next_poll_at: at("next_poll_at")?,

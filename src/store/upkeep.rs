@@ -159,7 +159,7 @@ async fn prepare(file: &Path, from: &Path, now: Timestamp) -> Result<u64> {
         "DELETE FROM told",
         "UPDATE feed SET etag = NULL, last_modified = NULL, baseline_at = NULL, recheck_at = NULL, \
              next_poll_at = NULL, changed_at = NULL, failures = 0, failing_since = NULL, \
-             last_error = NULL, empty_since = NULL, statuses_since = NULL, asked_to = NULL",
+             last_error = NULL, empty_since = NULL, in_part = 0, statuses_since = NULL, asked_to = NULL",
     ] {
         sqlx::query(sql).execute(&mut *tx).await?;
     }

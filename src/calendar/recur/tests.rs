@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::super::parse::{ReadOptions, read_all};
@@ -311,6 +312,25 @@ fn hostile_rules_end_soon_with_a_warning() {
     }
     // Generous: the tests run unoptimised and side by side.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn dense_rules_leave_others_what_they_need() {
+    let one = |rule: &str, uid: String| {
+        let lines = format!("DTSTART:20261130T120000Z\nRRULE:{rule}");
+        Event { uid: Uid(uid), ..read(&[&lines]).events[0].clone() }
+    };
+    let dense = one("FREQ=MINUTELY;BYSECOND=0,1,2,3,4,5,6,7,8,9", String::new());
+    let mut events: Vec<Event> =
+        (0..100).map(|n| Event { uid: Uid(format!("dense {n}")), ..dense.clone() }).collect();
+    events.push(one("FREQ=WEEKLY", "good".to_owned()));
+    let window = window("2026-12-01", "2027-02-01");
+    let found = expand(&events, window, &Zones::default(), &TimeZone::UTC);
+    let good = found.occurrences.iter().filter(|one| one.event.uid.0 == "good");
+    assert_eq!(good.count(), 8);
+    let warned: HashSet<_> = found.warnings.iter().filter_map(|one| one.event.as_deref()).collect();
+    assert_eq!(warned.len(), 100, "each that is cut, and no other");
+    assert!(!warned.contains("good"));
 }
 
 #[test]

@@ -19,6 +19,7 @@ CREATE TABLE feed (
     asked_to      BIGINT,
     statuses_since BIGINT,
     empty_since   BIGINT,
+    in_part       BIGINT NOT NULL DEFAULT 0,
     baseline_at   BIGINT,
     recheck_at    BIGINT,
     next_poll_at  BIGINT,
