@@ -581,6 +581,56 @@ async fn a_clock_put_right_brings_back_what_it_had_skipped() {
     assert_eq!(world.posts()[before..], ["Reminder: The talk"; 2]);
 }
 
+#[tokio::test]
+async fn what_fell_due_while_the_clock_was_put_right_is_told() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-10T08:58").await;
+    deliver(&pipeline, "2026-03-10T08:58").await;
+    let before = world.posts().len();
+    deliver(&pipeline, "2027-03-10T08:58").await;
+    // The next look is some seconds after an hour before.
+    deliver(&pipeline, "2026-03-10T09:00:50").await;
+    assert_eq!(world.posts()[before..], ["Reminder: The talk"]);
+}
+
+#[tokio::test]
+async fn nothing_waits_for_a_clock_that_was_ahead() {
+    let mut world = World::new();
+    world.edit("settle = \"0s\"", "settle = \"5m\"");
+    let mut events = vec![event("a", "The talk", "20260320T100000")];
+    baseline(&world, &events, "2026-03-05T09:00").await;
+    for (day, restart) in [(5, false), (6, true)] {
+        let now = |time: &str| format!("2026-03-{day:02}T{time}");
+        let before = world.posts().len();
+        let mut pipeline = world.open(&now("10:00")).await;
+        deliver(&pipeline, &now("10:00")).await;
+        // A change is first read, and a feed cannot be read, days ahead.
+        events[0] = events[0].replace("The talk", "The talk again");
+        world.feed(calendar(&events));
+        round(&pipeline, "2026-03-09T10:01").await;
+        world.feed("<html>");
+        let feed = &pipeline.config.feeds["site"];
+        pipeline.poll(feed, at("2026-03-09T10:02")).await.unwrap().result.unwrap_err();
+        if restart {
+            drop(pipeline);
+            pipeline = world.open(&now("10:03")).await;
+        }
+        deliver(&pipeline, &now("10:03")).await;
+        let state = pipeline.store.feed("site").await.unwrap();
+        for until in [state.next_poll_at, state.failing_since].into_iter().flatten() {
+            assert!(until < at("2026-03-08T00:00"), "{state:?}");
+        }
+        world.feed(calendar(&events));
+        for time in ["10:05", "10:15"] {
+            round(&pipeline, &now(time)).await;
+        }
+        let title = &world.posts()[before..];
+        assert_eq!(title.len(), 1, "{title:?}");
+        assert!(title[0].starts_with("New title: The talk again"), "{title:?}");
+    }
+}
+
 // ---- digests -----------------------------------------------------------------------------------
 
 fn digest_world() -> World {

@@ -12,6 +12,8 @@ use crate::store::StoreError;
 
 use super::{PATIENCE, Pipeline, lock};
 
+/// Longer than beadle ever sleeps.
+const UNSEEN: SignedDuration = SignedDuration::from_mins(2);
 /// How far ahead reminders are kept in memory, in order of time.
 const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
 
@@ -52,7 +54,12 @@ impl Pipeline {
         let cx = self.plan_context(&watches, now);
         let done = self.done().await?;
         if let Some(done) = done.filter(|done| *done > now) {
-            self.store.clock_set_back(done.duration_since(now), now).await?;
+            let by = done.duration_since(now);
+            warn!(by = %format_args!("{by:#}"), "the clock was set back");
+            self.store.clock_set_back(by, now).await?;
+            for at in lock(&self.next_polls).values_mut() {
+                *at = at.saturating_sub(by).unwrap_or(now);
+            }
         }
         let after = self.fill_agenda(now).await?;
 
@@ -147,7 +154,12 @@ impl Pipeline {
     /// due. That is never in the future, even if a clock that went wrong has said so.
     async fn fill_agenda(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         let done = self.done().await?.unwrap_or(now);
-        let after = done.min(now);
+        // Under a clock that was set back the last minutes have not been looked at. What was told
+        // of them is known by its id.
+        let after = match done > now {
+            true => now.saturating_sub(UNSEEN).unwrap_or(now),
+            false => done,
+        };
         let edition = {
             let agenda = self.lock_agenda();
             // What was taken out of it under a clock that has been set back falls due once more.

@@ -873,6 +873,7 @@ impl Store {
             .bind(now.as_millisecond())
             .execute(&mut *connection)
             .await?;
+        clock::put_right(&mut connection, now).await?;
         let result = sqlx::query("UPDATE outbox SET lease_until = $1 WHERE state = 'leased'")
             .bind(now.as_millisecond())
             .execute(&mut *connection)
