@@ -148,11 +148,13 @@
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
 //! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
-//! | the operator is told of what needs mending, once | `a_parked_receiver_is_told_once_and_so_is_its_return`, `dead_messages_are_told_once_a_day_and_reason`, `a_feed_that_stays_away_is_told_once_and_so_is_its_return` |
+//! | the operator is told of what needs mending, once | `a_parked_receiver_is_told_once_and_so_is_its_return`, `a_return_is_told_when_something_was_taken`, `dead_messages_are_told_once_a_day_and_reason`, `a_feed_that_stays_away_is_told_once_and_so_is_its_return` |
 //! | what belongs to a message (a thread, its publication) is done once the message is there | `what_belongs_to_a_message_is_done_until_it_is_done` |
 //! | a message of several parts arrives whole and in order | `a_long_digest_arrives_whole_and_in_order` |
 //! | every request is one that Discord takes, by its own description | `any_text_keeps_within_discord`, and the stand-in of all tests |
-//! | what is shown follows the events, and is never doubled by a crash | `a_change_edits_the_announcement_and_is_a_reply_to_it`, `an_agenda_that_may_have_been_posted_before_a_crash_is_found_again`, `an_event_made_before_a_crash_is_found_again` |
+//! | what is shown follows the events, and is never doubled by a crash | `a_change_edits_the_announcement_and_is_a_reply_to_it`, `an_agenda_that_may_have_been_posted_before_a_crash_is_found_again`, `an_event_made_before_a_crash_is_found_again`, `what_was_made_after_a_backup_is_found_after_its_restoring` |
+//! | an edit that has to wait holds up no other message | `an_edit_that_waits_keeps_no_other_message_waiting` |
+//! | what the invitation asks for is what `check` looks for | `the_invitation_and_check_agree` |
 //! | a change that is told by an edit is told | `an_edit_alone_tells_a_change_without_a_message`, `an_announcement_removed_by_hand_is_let_go_and_the_change_told_by_a_message`, `an_edit_that_is_refused_is_told_by_a_message` |
 //! | each status of a server has its meaning | `every_answer_of_discord_has_its_class`, `every_answer_of_a_mail_server_has_its_class` |
 //! | one recipient, one receiver, one message: a failure stays there | `each_recipient_stands_alone`, `a_panic_costs_one_message` |

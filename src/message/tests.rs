@@ -670,8 +670,17 @@ fn embed_size(embed: &Value) -> usize {
     size
 }
 
+/// The label of a link that we make in lists, and what comes after it.
+fn our_link(text: &str) -> Option<(&str, &str)> {
+    let (label, rest) = text.strip_prefix('[')?.split_once("](")?;
+    let (url, tail) = rest.split_once(')')?;
+    let ours = label == "Details" || label.starts_with("Join ");
+    let plain = !label.contains(['[', ']', '(', ')', '\n']) && !url.contains(char::is_whitespace);
+    (ours && plain && url.starts_with("http")).then_some((label, tail))
+}
+
 /// A text with a `T` for everything that Discord shows literally: escaped punctuation, our
-/// timestamps, and addresses, which are linked as they stand.
+/// timestamps, addresses, which are linked as they stand, and our links.
 fn markup_of(text: &str) -> String {
     let mut rest = text;
     let mut out = String::new();
@@ -682,6 +691,9 @@ fn markup_of(text: &str) -> String {
             .filter(|(inner, _)| inner.chars().all(|c| "0123456789-:tFR".contains(c)));
         if let Some((_, tail)) = tag {
             out.push('T');
+            rest = tail;
+        } else if let Some((label, tail)) = our_link(rest) {
+            out.push_str(&markup_of(label));
             rest = tail;
         } else if rest.starts_with("https://") || rest.starts_with("http://") {
             out.push('T');

@@ -166,7 +166,12 @@ impl Pipeline {
                 let body = self.dressed(wanted, wanted.body.clone()).await;
                 match guild.create(&body).await {
                     Ok(id) => {
-                        info!(to = target, name = shown.name, remote_id = id, "made");
+                        info!(
+                            to = target,
+                            name = shown.name,
+                            remote_id = id,
+                            "scheduled event made"
+                        );
                         taken = true;
                         shown = Shown { state: State::Shown, remote_id: Some(id), ..shown };
                     }

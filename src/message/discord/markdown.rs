@@ -2,17 +2,37 @@
 
 use crate::message::dates::Instant;
 use crate::message::words::{cut, utf16};
-use crate::message::{Line, Mark, Phrase, Piece};
+use crate::message::{Line, Link, Mark, Phrase, Piece};
 
 /// Our own limit for one piece of feed text, escapes included: with it, the fields of one event
 /// stay far below what Discord takes of all of them together.
 pub(in crate::message) const MAX_PIECE: usize = 400;
 
 pub(crate) fn line(line: &Line) -> String {
-    line.iter().map(piece).collect()
+    line.iter().map(|one| piece(one, true)).collect()
 }
 
-fn piece(piece: &Piece) -> String {
+/// A line whose times do not say how far away they are.
+pub(super) fn line_without_countdown(line: &Line) -> String {
+    line.iter().map(|one| piece(one, false)).collect()
+}
+
+/// Whether a line is about how far away something is.
+pub(super) fn is_countdown(line: &Line) -> bool {
+    line.iter().any(|piece| match &piece.phrase {
+        Phrase::Time(moment) => matches!(moment.instant, Some(Instant::Away(_))),
+        Phrase::Words(_) | Phrase::Url(_) => false,
+    })
+}
+
+/// A link of an event in a list. The name of a meeting's service is the feed's, and must not end the
+/// label.
+pub(super) fn masked(link: &Link) -> String {
+    let label = link.label.replace(['[', ']', '(', ')', '\\'], " ");
+    format!("[{}]({})", fit(label.trim(), MAX_PIECE), bare(&link.url))
+}
+
+fn piece(piece: &Piece, countdown: bool) -> String {
     let (text, away) = match &piece.phrase {
         Phrase::Words(text) => (fit(text, MAX_PIECE), None),
         Phrase::Url(url) => return bare(url),
@@ -35,7 +55,7 @@ fn piece(piece: &Piece) -> String {
             }
         }
     };
-    let away = away.map(|at| format!(" (<t:{at}:R>)")).unwrap_or_default();
+    let away = away.filter(|_| countdown).map(|at| format!(" (<t:{at}:R>)")).unwrap_or_default();
     // Markup around blanks at either end is not markup, so they stay outside.
     let inner = text.trim();
     match piece.mark {

@@ -4,9 +4,9 @@
 //! construction: <https://docs.discord.com/developers/resources/message#embed-object-embed-limits>.
 //! What does not fit one message becomes several, split between days.
 //!
-//! Feed text is escaped wherever Discord reads Markdown. It is never put into a masked link, so
-//! every link shows where it goes, and `allowed_mentions` lets nothing mention anyone but the roles
-//! that the configuration names.
+//! Feed text is escaped wherever Discord reads Markdown. It is never put into a masked link: those of
+//! a list read as the buttons do, *Details* and *Join*, and the addresses in a text are seen as they
+//! are. `allowed_mentions` lets nothing mention anyone but the roles that the configuration names.
 
 mod markdown;
 mod sheets;
@@ -19,8 +19,8 @@ use super::{Body, Card, Group, Link, Style, Tone, View};
 use crate::interactions::press;
 use crate::plan::{Kind, Notification, Reason};
 pub(super) use markdown::MAX_PIECE;
-use markdown::{bare, line};
 pub(crate) use markdown::{escape, fit, harmless};
+use markdown::{is_countdown, line, line_without_countdown, masked};
 use sheets::{Sheet, sheets};
 
 pub(super) const MAX_TITLE: usize = 256;
@@ -123,7 +123,10 @@ fn alone(view: &View, card: &Card) -> Value {
     let footer = footer(view);
     let mut used = utf16(&title) + utf16(&description) + utf16(&footer);
 
+    // What a reminder begins with need not be said twice.
+    let counts_down = card.lead.as_ref().is_some_and(is_countdown);
     let rows = card.rows.iter().map(|row| {
+        let line = if counts_down { line_without_countdown } else { line };
         let lines: Vec<String> = row.lines.iter().map(line).collect();
         (row.label, lines.join("\n"), matches!(row.label, "Organiser" | "Categories"))
     });
@@ -250,13 +253,10 @@ fn entry_with(card: &Card, all: bool) -> String {
         let values: Vec<String> = row.lines.iter().map(line).collect();
         lines.push(format!("{}: {}", row.label, values.join(" → ")));
     }
-    for link in card.links.iter().filter(|_| all) {
-        let url = bare(&link.url);
-        lines.push(if link.label == "Details" {
-            url
-        } else {
-            format!("{}: {url}", fit(&link.label, MAX_PIECE))
-        });
+    let links = card.links.iter().filter(|_| all).map(masked);
+    let links: Vec<String> = links.collect();
+    if !links.is_empty() {
+        lines.push(links.join(" · "));
     }
     lines.join("\n")
 }
