@@ -516,13 +516,27 @@ async fn a_window_is_walked_page_by_page() {
 
 #[tokio::test]
 async fn a_day_with_more_events_than_a_page_ends_no_walk() {
-    let posts = (0..75).map(|n| post(100 + n, "Talk", 1 + n as u32 / 3)).collect();
-    let mut f = follow_at(Site::start(posts), "?ical=1&window", "pages = 9").await;
-    // More than a page on one day: the walk goes on to the next.
-    for id in 110..160 {
-        f.site.edit(id, |post| post.day = 9);
+    for lookups in [true, false] {
+        let posts = (0..75).map(|n| post(100 + n, "Talk", 1 + n as u32 / 3)).collect();
+        let extra = format!("pages = 9\nlookups = {lookups}");
+        let mut f = follow_at(Site::start(posts), "?ical=1&window", &extra).await;
+        // More than a page on one day: the walk goes on to the next, and says so once.
+        for id in 110..160 {
+            f.site.edit(id, |post| post.day = 9);
+        }
+        let feed = f.pipeline.config.feeds["site"].clone();
+        let news = f.pipeline.poll(&feed, f.now).await.unwrap().result.unwrap();
+        let warnings: Vec<String> = news.warnings.iter().map(ToString::to_string).collect();
+        let day = "there are more events on 2026-12-09 than a page holds; \
+                   some of that day may be missing";
+        assert_eq!(warnings, [day]);
+        f.now += 10.minutes();
+        let again = f.pipeline.poll(&feed, f.now).await.unwrap().result.unwrap();
+        assert_eq!(again.warnings, []);
+
+        // What is out of reach is not gone, and what comes after that day is read.
+        assert!(!f.polls(6).await.iter().any(|told| told.starts_with("Missing")));
+        f.site.edit(170, |post| post.title = "Renamed");
+        assert_eq!(f.polls(3).await, ["Updated Renamed"]);
     }
-    assert!(!f.polls(6).await.iter().any(|told| told.starts_with("Missing")));
-    f.site.edit(170, |post| post.title = "Renamed");
-    assert_eq!(f.polls(3).await, ["Updated Renamed"]);
 }

@@ -232,10 +232,11 @@ pub enum Bracket {
     None,
 }
 
-/// Whether a line says nothing, or is one of HTML.
+/// Whether a line says nothing, or ends what a page began before the calendar.
 fn is_of_a_page(line: &[u8]) -> bool {
     let blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0;
-    line.iter().find(|byte| !blank(byte)).is_none_or(|first| *first == b'<')
+    let start = line.iter().position(|byte| !blank(byte));
+    start.is_none_or(|start| line[start..].starts_with(b"</"))
 }
 
 /// A line outside of any calendar, without indentation and without what belongs to a page.

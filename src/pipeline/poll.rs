@@ -648,9 +648,27 @@ impl Pipeline {
                         let fresh = read.events.iter().map(|(event, _)| {
                             event.start.instant(&self.zones, &self.config.timezone)
                         });
-                        let starts = known.chain(fresh.map(Timestamp::as_millisecond));
+                        let starts = known.chain(fresh.map(Timestamp::as_millisecond)).max();
+                        let last = starts.and_then(|at| Timestamp::from_millisecond(at).ok());
                         let publisher = Publisher::of(&read.calendar.prodid);
-                        next = walk.next(publisher, unchanged.len() - first, starts.max());
+                        let zone = feed
+                            .timezone
+                            .clone()
+                            .or_else(|| self.zones.get(read.calendar.timezone.as_deref()?));
+                        let zone = zone.as_ref().unwrap_or(&self.config.timezone);
+                        let page = walk.next(publisher, unchanged.len() - first, last, zone);
+                        if let Some(day) = page.as_ref().and_then(|page| page.cut) {
+                            // What is not there may be on that day, too.
+                            read.calendar.health.complete = false;
+                            read.calendar.warnings.push(Warning {
+                                line: 0,
+                                event: None,
+                                message: format!(
+                                    "there are more events on {day} than a page holds; some of that day may be missing"
+                                ),
+                            });
+                        }
+                        next = page.map(|page| page.url);
                         whole = Some(match whole {
                             None => (read, advice),
                             Some((all, advice)) => (all.and(read), advice),

@@ -175,7 +175,7 @@ fn doubled_cr() {
 fn duplicate_uid() {
     assert_snapshot!(fixture!("duplicate-uid"), @r#"
     1@example.edu 2026-12-02T12:00:00[America/New_York] "New"
-    ! line 10: this event stands in the feed 3 times; the newest counts
+    ! line 10: event 1@example.edu: this event stands in the feed 3 times; the newest counts
     "#);
 }
 
@@ -283,7 +283,7 @@ fn missing_end() {
     assert_snapshot!(fixture!("missing-end"), @r#"
     1@example.edu 2026-12-02T12:00:00[America/New_York] "One"
     3@example.edu 2026-12-02T12:00:00[America/New_York] "Three"
-    ! line 9: VEVENT has no END before line 12, where another component begins; it was left out
+    ! line 9: event 2@example.edu: VEVENT has no END before line 12, where another component begins; it was left out
     complete: false, unreadable: 0
     "#);
 }
@@ -347,7 +347,7 @@ fn status_titles() {
 fn truncated() {
     assert_snapshot!(fixture!("truncated"), @r#"
     1@example.edu 2026-12-02T12:00:00[America/New_York] "One"
-    ! line 9: the feed ends inside this VEVENT
+    ! line 9: event 2@example.edu: the feed ends inside this VEVENT
     complete: false, unreadable: 0
     "#);
 }

@@ -134,7 +134,10 @@ fn structure_and_health() {
         ("{VCALENDAR {VEVENT {VALARM }VEVENT }VCALENDAR".to_owned(), true, false, 1, 1),
         ("{VCALENDAR {VEVENT }VEVENT }VEVENT }VCALENDAR".to_owned(), true, true, 1, 1),
         (format!("{whole} <html>"), true, false, 1, 0),
+        (format!("{whole} </html>"), true, true, 1, 0),
         (format!("<html> {whole}"), true, true, 1, 0),
+        ("<pre>BEGIN:VCALENDAR {VEVENT }VEVENT }VCALENDAR</pre>".to_owned(), true, true, 1, 0),
+        (format!("{whole} {{VEVENT UID:2 }}VEVENT"), true, false, 2, 2),
         (format!("{{VCALENDAR {whole}"), true, false, 1, 1),
         ("{VEVENT }VEVENT".to_owned(), false, false, 0, 0),
         ("<html></html>".to_owned(), false, false, 0, 0),
@@ -289,6 +292,9 @@ proptest! {
             let lines = scan.header.iter_mut().chain(&mut scan.timezones);
             for bytes in stamps.chain(lines.map(|(_, bytes)| bytes)) {
                 bytes.make_ascii_uppercase();
+            }
+            for name in scan.warnings.iter_mut().filter_map(|warning| warning.event.as_mut()) {
+                name.make_ascii_uppercase();
             }
             scan
         };
