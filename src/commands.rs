@@ -916,8 +916,7 @@ pub async fn outbox_list(
     Ok(out)
 }
 
-/// `beadle outbox retry` and `drop`: of the deliveries whose id begins with `id`, or of all dead
-/// ones.
+/// `beadle outbox retry` and `drop`: of the delivery whose id begins with `id`, or of all dead ones.
 pub async fn intervene(
     store: &Store,
     id: Option<&str>,

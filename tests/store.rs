@@ -204,6 +204,18 @@ async fn the_operator_revives_and_drops() {
     assert_eq!(claimed.iter().map(|one| one.attempts).collect::<Vec<_>>(), [1, 1]);
     let again = store.intervene(&rows[2].id, Happening::Dropped, at(3)).await.unwrap();
     assert!(again.is_empty(), "what is settled cannot be dropped");
+
+    // One of 17 ids begins like another.
+    let more: Vec<_> = (0..17).map(|n| delivery(&format!("more {n}"), "c")).collect();
+    store.commit_due(&more, &[], at(3)).await.unwrap();
+    let first = |one: &NewDelivery| one.id[..1].to_owned();
+    let twice =
+        |one: &&NewDelivery| more.iter().filter(|other| first(other) == first(one)).count() > 1;
+    let beginning = first(more.iter().find(twice).unwrap());
+    let error = store.intervene(&beginning, Happening::Dropped, at(3)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Ambiguous(2..)), "{error}");
+    let waiting = store.claim_due(at(3), LEASE, 100, 100).await.unwrap();
+    assert_eq!(waiting.len(), more.len(), "nothing happened to any");
 }
 
 #[tokio::test]

@@ -76,7 +76,8 @@ fn syntax(message: &str, found: &str) -> Complaint {
 pub(super) struct Names<'a> {
     pub feeds: Vec<&'a str>,
     pub receivers: Vec<&'a str>,
-    /// Of watches, digests and agendas alike: notifications are told apart by them.
+    /// Of watches, digests and agendas alike: notifications are told apart by them. Empty where the
+    /// name is missing, and then no other reference can be called wrong.
     pub sources: Vec<&'a str>,
     pub used: BTreeSet<(&'static str, &'a str)>,
 }
@@ -264,8 +265,11 @@ pub(super) fn own_name<'a>(
     names: &mut Names<'a>,
 ) -> String {
     r.require(table, "name", "\"seminars\"");
-    let Some(name) = r.text(table, "name") else { return String::new() };
-    if names.sources.contains(&name.value) {
+    let Some(name) = r.text(table, "name") else {
+        names.sources.push("");
+        return String::new();
+    };
+    if !name.value.is_empty() && names.sources.contains(&name.value) {
         let message = format!("another watch, digest or agenda is called {:?}", name.value);
         r.error(name.span.clone(), message, "give each a name of its own");
     }
@@ -284,6 +288,9 @@ fn references<'a>(
     for name in written {
         if defined.contains(&name.value) {
             found.push(name.value);
+            continue;
+        }
+        if defined.contains(&"") {
             continue;
         }
         let hint = values::did_you_mean(name.value, defined).unwrap_or_else(|| {

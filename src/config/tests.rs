@@ -461,6 +461,31 @@ error: config.toml:5:9: `receiver.x.email` must be a table, not a text
 }
 
 #[test]
+fn a_watch_without_a_name_is_one_error() {
+    for name in ["", "name = \"\""] {
+        let report = report(&format!(
+            r#"timezone = "UTC"
+[feed.seas]
+url = "https://a.example/a.ics"
+[[watch]]
+{name}
+feeds = ["seas"]
+to = ["screen"]
+[[digest]]
+name = "weekly"
+every = "Mon 08:00"
+ahead = "7d"
+watch = ["seminars"]
+to = ["screen"]
+[receiver.screen]
+terminal = true
+"#
+        ));
+        assert_eq!(report.matches("error: ").count(), 1, "{report}");
+    }
+}
+
+#[test]
 fn errors_of_missing_keys() {
     assert_snapshot!(report("timezone = \"UTC\"\n[feed]"), @r##"
 error: config.toml:2:2: there is no feed

@@ -79,6 +79,8 @@ pub enum StoreError {
     Spool(#[source] io::Error),
     #[error("the database was made by a newer beadle (schema {found}, this one knows {known})")]
     Newer { found: usize, known: usize },
+    #[error("{0} deliveries that can be changed so have an id that begins like this")]
+    Ambiguous(usize),
     #[error("the database says {0}, which makes no sense")]
     Corrupt(String),
     #[error("the database refused")]
@@ -104,6 +106,7 @@ impl StoreError {
             StoreError::Damaged(_) | StoreError::Foreign(_) => {
                 Some("take another backup; nothing was changed")
             }
+            StoreError::Ambiguous(_) => Some("give more of the id; see `beadle outbox list`"),
             StoreError::File(..) | StoreError::Corrupt(_) => None,
         }
     }
@@ -944,8 +947,12 @@ impl Store {
         Ok((n.unsigned_abs(), waiting.unsigned_abs()))
     }
 
-    /// By the operator: deliveries whose id begins with `prefix`, or all dead ones where it is
-    /// empty, are tried again or given up. Gives those it happened to.
+    /// By the operator: the delivery whose id begins with `prefix`, or all dead ones where it is
+    /// empty, is tried again or given up. Gives those it happened to.
+    ///
+    /// # Errors
+    ///
+    /// Where several are meant, nothing happens to any.
     pub async fn intervene(
         &self,
         prefix: &str,
@@ -958,11 +965,18 @@ impl Store {
             .bind(prefix)
             .fetch_all(&mut *tx)
             .await?;
-        let mut done = Vec::new();
+        let mut meant = Vec::new();
         for row in &rows {
             let one = delivery(row)?;
-            let meant = !prefix.is_empty() || one.state == DeliveryState::Dead;
-            let Some(state) = one.state.after(happening).filter(|_| meant) else { continue };
+            let is_meant = !prefix.is_empty() || one.state == DeliveryState::Dead;
+            let state = one.state.after(happening).filter(|_| is_meant);
+            meant.extend(state.map(|state| (one, state)));
+        }
+        if !prefix.is_empty() && meant.len() > 1 {
+            return Err(StoreError::Ambiguous(meant.len()));
+        }
+        let mut done = Vec::new();
+        for (one, state) in meant {
             let settled = (state != DeliveryState::Pending).then_some(now.as_millisecond());
             sqlx::query(
                 "UPDATE outbox SET state = $2, attempt_at = $3, attempts = 0, settled_at = $4, \
