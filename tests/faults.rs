@@ -21,7 +21,8 @@ use support::world::*;
 /// Far longer than anything here takes; for machines with other things to do.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A folder with a configuration and a feed of one event; its reminder comes due after `due`.
+/// A folder with a configuration and a feed of one event; its reminder comes due after `due`, in
+/// which time beadle must have started.
 fn folder(discord: &DiscordStandIn, due: SignedDuration) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let config = format!(
@@ -120,7 +121,7 @@ async fn database(folder: &Path) -> AnyConnection {
 #[test]
 fn a_full_disk_is_said_and_nothing_is_lost() {
     let discord = DiscordStandIn::start();
-    let folder = folder(&discord, SignedDuration::from_secs(6));
+    let folder = folder(&discord, SignedDuration::from_secs(15));
     let running = Running::start(folder.path());
     // No file may grow.
     let limit = |size: &str| {
@@ -144,7 +145,7 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
 #[tokio::test]
 async fn a_locked_database_is_waited_for() {
     let discord = DiscordStandIn::start();
-    let folder = folder(&discord, SignedDuration::from_secs(4));
+    let folder = folder(&discord, SignedDuration::from_secs(15));
     let running = Running::start(folder.path());
     let mut other = database(folder.path()).await;
     other.execute("BEGIN IMMEDIATE").await.unwrap();

@@ -153,7 +153,7 @@ impl Setup {
     }
 
     fn registry(&self) -> Registry {
-        self.registry_within(Duration::from_secs(10))
+        self.registry_within(Duration::from_secs(60))
     }
 
     fn registry_within(&self, timeout: Duration) -> Registry {
@@ -181,17 +181,18 @@ fn server(stand_in: &SmtpStandIn) -> SmtpServer {
     }
 }
 
-/// Short limits, so that a silent server does not make a test slow.
+/// Short limits, so that a silent server does not make a test slow; yet longer than a server that is
+/// not silent takes on a machine with other things to do.
 const HASTY: Timeouts = Timeouts {
-    connect: Duration::from_millis(300),
-    command: Duration::from_millis(300),
-    content: Duration::from_millis(300),
+    connect: Duration::from_millis(1500),
+    command: Duration::from_millis(1500),
+    content: Duration::from_millis(1500),
 };
 
 const PATIENT: Timeouts = Timeouts {
-    connect: Duration::from_secs(10),
-    command: Duration::from_secs(10),
-    content: Duration::from_secs(10),
+    connect: Duration::from_secs(60),
+    command: Duration::from_secs(60),
+    content: Duration::from_secs(60),
 };
 
 fn list(email: &Email, timeouts: Timeouts) -> List {
@@ -342,7 +343,7 @@ async fn every_answer_of_discord_has_its_class() {
 async fn no_answer_and_no_connection_are_told_apart() {
     let discord = DiscordStandIn::start();
     let setup = Setup::new(&discord.url());
-    let registry = setup.registry_within(Duration::from_millis(300));
+    let registry = setup.registry_within(Duration::from_millis(1500));
     discord.script([Answer::Silence]);
     let notifier = &registry.get("channel/discord").unwrap().notifier;
     let outcome = send_to(notifier.as_ref(), "", &["Talk"]).await;
