@@ -41,7 +41,8 @@ use beadle::notify::{self, Registry};
 use beadle::pipeline::{Delivered, Pipeline};
 use beadle::store::{self, Access, DeliveryState, Happening as Step, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::{AnyConnection, Connection, Executor};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection, Executor, Row};
 
 use model::{Editor, Rng, Truth, wall};
 use oracle::{Memory, Oracle, Verdict};
@@ -228,8 +229,10 @@ struct Year {
     skew: SignedDuration,
     plan: BTreeMap<(Timestamp, u64), Happening>,
     planned: u64,
-    /// How often the database was.
+    /// How often the database was, and a feed.
     locked: u64,
+    sick: u64,
+    poisoned: u64,
     given_up: BTreeSet<String>,
     states: HashMap<String, DeliveryState>,
     trace: VecDeque<String>,
@@ -291,6 +294,8 @@ impl Year {
             plan: BTreeMap::new(),
             planned: 0,
             locked: seed,
+            sick: 3 * seed,
+            poisoned: seed,
             given_up: BTreeSet::new(),
             states: HashMap::new(),
             trace: VecDeque::new(),
@@ -382,28 +387,30 @@ impl Year {
         ];
         let path = self.path(index);
         let (text, ends) = model::write(&self.feeds[index].truth, &mut self.rng);
-        let kind = self.rng.below(5);
-        let (name, page) = self.rng.pick(&PAGES);
         let count = self.rng.below(ends.len() as u64) as usize;
         let earlier = self.feeds[index].earlier.clone();
         let (stale, _) = model::write(&earlier, &mut self.rng);
+        // One kind after the other.
+        self.sick += 1;
+        let kind = self.sick as usize % (PAGES.len() + 4);
         let feed = &mut self.feeds[index];
         feed.sick = true;
         let (what, served) = match kind {
-            0 => {
+            kind if kind < PAGES.len() => {
+                let (name, page) = PAGES[kind];
                 write_feed(&path, page.as_bytes());
                 (name, Served::Nonsense)
             }
-            1 => {
+            5 => {
                 let _ = std::fs::remove_file(&path);
                 ("feed: not there", Served::Nonsense)
             }
-            2 => {
+            6 => {
                 write_feed(&path, model::empty().as_bytes());
                 ("feed: emptied", Served::Emptied)
             }
             // From a cache that lags behind, which nobody can tell from an edit.
-            3 if !earlier.is_empty() => {
+            7 if !earlier.is_empty() => {
                 write_feed(&path, stale.as_bytes());
                 ("feed: an older version", Served::Whole(earlier))
             }
@@ -642,7 +649,6 @@ impl Year {
     }
 
     async fn audit_states(&mut self) {
-        let Some(pipeline) = &self.pipeline else { return };
         let happenings = [
             Step::Claimed,
             Step::Accepted,
@@ -652,17 +658,21 @@ impl Year {
             Step::TooLate,
         ];
         let mut now = HashMap::new();
-        for state in DeliveryState::ALL {
-            for row in pipeline.store.deliveries(Some(state), u32::MAX).await.unwrap() {
-                let settled = !matches!(state, DeliveryState::Pending | DeliveryState::Leased);
-                assert_eq!(row.settled_at.is_some(), settled, "{row:?}");
-                assert_eq!(row.remote_id.is_some(), state == DeliveryState::Sent, "{row:?}");
-                // Nothing asks for a longer wait; but of the last jump beadle may not know yet.
-                let longest = self.clock() + SignedDuration::from_hours(2);
-                let ahead = self.tape().now > self.clock();
-                assert!(settled || ahead || row.attempt_at < longest, "waits too long: {row:?}");
-                now.insert(row.id, state);
-            }
+        // Nothing asks for a longer wait; but of the last jump beadle may not know yet.
+        let longest = self.clock() + SignedDuration::from_hours(2);
+        let ahead = self.tape().now > self.clock();
+        for row in self.rows().await {
+            let id: String = row.get("id");
+            let state: String = row.get("state");
+            let state = DeliveryState::ALL.into_iter().find(|one| one.as_str() == state).unwrap();
+            let settled = !matches!(state, DeliveryState::Pending | DeliveryState::Leased);
+            let settled_at: Option<i64> = row.get("settled_at");
+            assert_eq!(settled_at.is_some(), settled, "{id} is {state}");
+            let remote_id: Option<String> = row.get("remote_id");
+            assert_eq!(remote_id.is_some(), state == DeliveryState::Sent, "{id} is {state}");
+            let waits = !settled && row.get::<i64, _>("attempt_at") > longest.as_millisecond();
+            assert!(!waits || ahead, "seed {}: {id} waits too long", self.seed);
+            now.insert(id, state);
         }
         for (id, before) in &self.states {
             let Some(after) = now.get(id) else { continue };
@@ -732,7 +742,11 @@ impl Year {
             Happening::EndpointHeals(endpoint) => {
                 self.tape().trouble.remove(&endpoint);
             }
-            Happening::Poison => self.tape().poison = true,
+            Happening::Poison => {
+                self.poisoned += 1;
+                let mail = self.poisoned.is_multiple_of(2);
+                self.tape().poison = Some(if mail { "mail" } else { "bot" });
+            }
             Happening::CrashWhileSending => {
                 let crash = self.rng.pick(&[Crash::BeforeItIsTaken, Crash::AfterItWasTaken]);
                 self.tape().crash = Some(crash);
@@ -870,6 +884,16 @@ impl Year {
         thread
     }
 
+    /// The outbox, without what would take long to read.
+    async fn rows(&self) -> Vec<AnyRow> {
+        let url = format!("sqlite://{}", self.state.join("beadle.db").display());
+        let mut connection = AnyConnection::connect(&url).await.unwrap();
+        let sql = "SELECT id, state, settled_at, remote_id, attempt_at FROM outbox";
+        let rows = connection.fetch_all(sql).await.unwrap();
+        connection.close().await.unwrap();
+        rows
+    }
+
     async fn outside(&self, sql: &str) {
         let url = format!("sqlite://{}", self.state.join("beadle.db").display());
         let mut connection = AnyConnection::connect(&url).await.unwrap();
@@ -923,7 +947,7 @@ impl Year {
         self.skew = SignedDuration::ZERO;
         self.oracle.clock_jumped();
         self.tape().trouble.clear();
-        (self.tape().crash, self.tape().poison) = (None, false);
+        (self.tape().crash, self.tape().poison) = (None, None);
         for index in 0..2 {
             self.write(index);
         }

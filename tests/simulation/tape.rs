@@ -89,8 +89,8 @@ pub struct Tape {
     pub time: Timestamp,
     pub rng: Rng,
     pub trouble: BTreeMap<String, Trouble>,
-    /// The next message is refused for good.
-    pub poison: bool,
+    /// The next message of this medium is refused for good.
+    pub poison: Option<&'static str>,
     pub crash: Option<Crash>,
     pub crashed: bool,
     notifications: BTreeMap<String, Notification>,
@@ -120,7 +120,7 @@ impl Tape {
             time: now,
             rng,
             trouble: BTreeMap::new(),
-            poison: false,
+            poison: None,
             crash: None,
             crashed: false,
             notifications: BTreeMap::new(),
@@ -230,7 +230,8 @@ impl Tape {
         medium: &'static str,
     ) -> (bool, Option<NotifyError>, Duration) {
         let mail = medium == "mail";
-        if std::mem::take(&mut self.poison) {
+        if self.poison == Some(medium) {
+            self.poison = None;
             self.count(if mail { "mail: 5xx" } else { "Discord: 400" });
             let reason = "no such form of message".to_owned();
             return (false, Some(NotifyError::Permanent { reason }), Duration::ZERO);
