@@ -764,6 +764,7 @@ impl Year {
                 self.count("suspend");
                 self.time += minutes(&mut self.rng, 5, 3 * 24 * 60);
             }
+            Happening::DatabaseFails | Happening::DatabaseLocked if self.pipeline.is_none() => {}
             Happening::DatabaseFails => {
                 let tables = ["outbox", "outbox", "event", "feed", "meta"];
                 let table = self.rng.pick(&tables);
@@ -904,6 +905,13 @@ impl Year {
     /// Sleeps as the program would, and does what is to be done then.
     async fn step(&mut self) {
         if self.pipeline.is_none() {
+            // The world does not wait for the program.
+            while let Some(entry) = self.plan.first_entry()
+                && entry.key().0 <= self.time
+            {
+                let happening = entry.remove();
+                self.happen(happening).await;
+            }
             self.start().await;
             return;
         }
