@@ -221,6 +221,8 @@ struct Year {
     pipeline: Option<Pipeline>,
     /// The database has refused something that it will not refuse again.
     stumbled: bool,
+    /// What it has given up before it could say so is in the outbox.
+    overlooked: bool,
     editor: Editor,
     feeds: [Feed; 2],
     oracle: Oracle,
@@ -286,6 +288,7 @@ impl Year {
             tape,
             pipeline: None,
             stumbled: false,
+            overlooked: false,
             editor,
             feeds,
             oracle,
@@ -458,6 +461,7 @@ impl Year {
     }
 
     fn die(&mut self, why: &str) {
+        self.overlooked = true;
         self.pipeline = None;
         self.tape().lose_track();
         self.note(format!("dies: {why}"));
@@ -493,7 +497,7 @@ impl Year {
     async fn put_off(&mut self, error: &StoreError) {
         self.note(format!("goes on after: {error:?}"));
         self.tape().lose_track();
-        self.stumbled = true;
+        (self.stumbled, self.overlooked) = (true, true);
         if let Some(pipeline) = &self.pipeline {
             pipeline.store.distrust();
         }
@@ -584,7 +588,8 @@ impl Year {
         }
         let done = done?;
         self.tape().keep_track();
-        self.look_at_rows(done.skipped + done.dead > 0).await?;
+        let given_up = std::mem::take(&mut self.overlooked) || done.skipped + done.dead > 0;
+        self.look_at_rows(given_up).await?;
         let pipeline = self.pipeline.as_ref().unwrap();
         let counts = pipeline.store.counts().await?;
         let waiting = [DeliveryState::Pending, DeliveryState::Leased];

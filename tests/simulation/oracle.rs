@@ -386,12 +386,14 @@ impl Oracle {
                     return Err(format!("{endpoint}: a digest for {from} that was not due"));
                 };
                 let on = notification.items.iter().filter(|item| item.event.status.is_on());
+                // Of what has gone, or has yet to be back for good, a digest may say this or that.
+                let certain = |id: &u32| !self.absent.contains(id) && !self.back.contains(id);
                 let listed: BTreeSet<(u32, Timestamp)> = on
                     .map(|item| (id(&item.event.summary), item.start))
-                    .filter(|(id, _)| !self.absent.contains(id))
+                    .filter(|(id, _)| certain(id))
                     .collect();
                 let expected: BTreeSet<_> =
-                    expected.into_iter().filter(|(id, _)| !self.absent.contains(id)).collect();
+                    expected.into_iter().filter(|(id, _)| certain(id)).collect();
                 match listed == expected {
                     true => Ok(()),
                     false => Err(format!("the digest of {from}: {listed:?}, not {expected:?}")),
