@@ -243,13 +243,48 @@ async fn interact(pipeline: &Pipeline, inbox: Inbox, news: &Notify) -> Infallibl
     }
 }
 
+/// When each feed is polled next; those that are being polled are not in it.
+#[derive(Default)]
+struct Timetable<'a> {
+    next: BTreeMap<&'a str, Timestamp>,
+    /// When it was last looked at.
+    looked: Option<Timestamp>,
+}
+
+impl<'a> Timetable<'a> {
+    fn put(&mut self, feed: &'a str, at: Timestamp) {
+        self.next.insert(feed, at);
+    }
+
+    /// Takes out those whose time has come, or comes `sooner` by what somebody else has found. A
+    /// clock that was set back keeps none waiting.
+    fn due(&mut self, now: Timestamp, sooner: impl Fn(&str) -> Option<Timestamp>) -> Vec<&'a str> {
+        if let Some(looked) = self.looked.replace(now).filter(|looked| *looked > now) {
+            let by = looked.duration_since(now);
+            for at in self.next.values_mut() {
+                *at = at.saturating_sub(by).unwrap_or(now);
+            }
+        }
+        let is_due = |feed: &str, at: Timestamp| sooner(feed).map_or(at, |s| s.min(at)) <= now;
+        let next = self.next.iter();
+        let due: Vec<&str> =
+            next.filter(|(feed, at)| is_due(feed, **at)).map(|(feed, _)| *feed).collect();
+        self.next.retain(|feed, _| !due.contains(feed));
+        due
+    }
+
+    fn first(&self) -> Timestamp {
+        self.next.values().min().copied().unwrap_or(Timestamp::MAX)
+    }
+}
+
 /// Polls each feed at its time, none waiting for another.
 async fn poll_loop(
     pipeline: &Pipeline,
     news: &Notify,
     progress: &Progress,
 ) -> Result<(), StoreError> {
-    let mut next: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut timetable = Timetable::default();
     for name in pipeline.config.feeds.keys() {
         // A server that asked to be left alone is, across restarts too.
         let state = pipeline.store.feed(name).await?;
@@ -257,24 +292,19 @@ async fn poll_loop(
         if at.is_some() {
             progress.tried(name, false);
         }
-        next.insert(name, at.unwrap_or(Timestamp::MIN));
+        timetable.put(name, at.unwrap_or(Timestamp::MIN));
     }
     let mut under_way = FuturesUnordered::new();
     loop {
         progress.beat(Loop::Poll);
         let now = now();
-        next.retain(|name, at| {
-            // Somebody else may have read it meanwhile, and found what must be looked at again.
-            let sooner = pipeline.next_poll(name);
-            let due = sooner.map_or(*at, |sooner| sooner.min(*at)) <= now;
-            if due {
-                let feed = &pipeline.config.feeds[*name];
-                let poll = AssertUnwindSafe(pipeline.poll(feed, now)).catch_unwind();
-                under_way.push(async move { (feed, poll.await) });
-            }
-            !due
-        });
-        let wake = next.values().min().copied().unwrap_or(Timestamp::MAX);
+        // Somebody else may have read it meanwhile, and found what must be looked at again.
+        for name in timetable.due(now, |name| pipeline.next_poll(name)) {
+            let feed = &pipeline.config.feeds[name];
+            let poll = AssertUnwindSafe(pipeline.poll(feed, now)).catch_unwind();
+            under_way.push(async move { (feed, poll.await) });
+        }
+        let wake = timetable.first();
         tokio::select! {
             Some((feed, polled)) = under_way.next() => {
                 let read = matches!(&polled, Ok(Ok(polled)) if polled.result.is_ok());
@@ -295,7 +325,7 @@ async fn poll_loop(
                         now.saturating_add(feed.every).unwrap_or(now)
                     }
                 };
-                next.insert(&feed.name, next_poll_at);
+                timetable.put(&feed.name, next_poll_at);
                 news.notify_one();
             }
             () = sleep_until(wake, LONGEST_SLEEP) => {}
@@ -469,5 +499,29 @@ impl Signals {
             let _ = tokio::signal::ctrl_c().await;
             "SIGINT"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile() {
+        let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
+        let year = 24 * 365;
+        let mut timetable = Timetable::default();
+        timetable.put("a", at(1));
+        timetable.put("b", at(2));
+        assert_eq!(timetable.due(at(0), |_| None), [""; 0]);
+        assert_eq!(timetable.due(at(1), |_| None), ["a"]);
+        assert_eq!(timetable.due(at(1), |name| (name == "b").then_some(at(1))), ["b"]);
+        // For a moment the clock shows another year, and the feed is read by it.
+        assert_eq!(timetable.due(at(year), |_| None), [""; 0]);
+        timetable.put("a", at(year + 1));
+        assert_eq!(timetable.due(at(2), |_| None), [""; 0]);
+        assert_eq!(timetable.first(), at(3));
+        assert_eq!(timetable.due(at(3), |_| None), ["a"]);
+        assert_eq!(timetable.first(), Timestamp::MAX);
     }
 }
