@@ -235,9 +235,9 @@ impl Signs<'_> {
     }
 }
 
-/// Answers slash commands, where they are wanted.
+/// Answers slash commands, where they are wanted; where they no longer are, takes them back.
 async fn interact(pipeline: &Pipeline, inbox: Inbox, news: &Notify) -> Infallible {
-    match pipeline.registry.bot().filter(|_| pipeline.config.discord.commands) {
+    match pipeline.registry.bot() {
         Some(bot) => interactions::run(pipeline, bot, inbox, news, now).await,
         None => std::future::pending().await,
     }

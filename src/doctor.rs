@@ -9,6 +9,7 @@ use reqwest::Method;
 use crate::app;
 use crate::config::{Config, Feed, FeedUrl};
 use crate::fetch::{Fetcher, transport_error};
+use crate::operator;
 use crate::store::{Access, DeliveryState, Store, StoreError};
 
 /// A clock this far off sends reminders noticeably early or late.
@@ -126,7 +127,11 @@ async fn state(report: &mut Report, config: &Config) -> anyhow::Result<()> {
     }
     for parked in store.parked().await? {
         let (to, reason) = (&parked.endpoint, &parked.reason);
-        report.line(Verdict::Fail, format_args!("receiver {to} takes no messages: {reason}"));
+        let what = match to.as_str() {
+            operator::COMMANDS => "slash commands are not registered".to_owned(),
+            to => format!("receiver {to} takes no messages"),
+        };
+        report.line(Verdict::Fail, format_args!("{what}: {reason}"));
     }
     for name in config.feeds.keys() {
         let feed = store.feed(name).await?;

@@ -1,5 +1,6 @@
 //! What whoever runs beadle is told in `[discord] admin_channel`: receivers that take no messages,
-//! messages that were refused, feeds that stay away; and when that is over. Pure.
+//! messages that were refused, feeds that stay away, slash commands that nobody is offered; and when
+//! that is over. Pure.
 //!
 //! Each is a row of the outbox, committed together with what it is about. Its id is that of the
 //! thing itself, so that it is told once, and after a crash not again.
@@ -12,6 +13,9 @@ use crate::store::{NewDelivery, delivery_id};
 
 /// The channel's endpoint; there is one where it is configured. No receiver has this name.
 pub const ENDPOINT: &str = "admin/discord";
+
+/// While Discord refuses the slash commands they are parked under this name. No endpoint has it.
+pub const COMMANDS: &str = "slash commands";
 
 /// A feed that has not been readable for this long is worth a message.
 pub const FAILING: SignedDuration = SignedDuration::from_hours(6);
@@ -47,6 +51,13 @@ pub enum Incident<'a> {
     },
     FeedBack {
         feed: &'a str,
+        since: Timestamp,
+    },
+    /// Discord does not list the slash commands.
+    CommandsRefused {
+        reason: &'a str,
+    },
+    CommandsBack {
         since: Timestamp,
     },
 }
@@ -113,6 +124,20 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
             format!("The feed {feed} can be read again"),
             format!("It could not since {}. What changed meanwhile is told now.", at(since)),
         ),
+        Incident::CommandsRefused { reason } => (
+            format!("commands refused {now}"),
+            "Slash commands cannot be registered".to_owned(),
+            format!(
+                "{}. Nobody is offered them. It is tried again every hour, and when beadle is \
+                 started anew.",
+                capital(reason)
+            ),
+        ),
+        Incident::CommandsBack { since } => (
+            format!("commands back {since}"),
+            "Slash commands are registered again".to_owned(),
+            format!("They could not be since {}.", at(since)),
+        ),
     };
     let notification = Notification {
         source: "beadle".to_owned(),
@@ -157,6 +182,8 @@ mod tests {
             Incident::Dead { endpoint, delivery, reason: "Discord does not accept the message" },
             Incident::FeedFailing { feed: "site", since, error: "HTTP 503" },
             Incident::FeedBack { feed: "site", since },
+            Incident::CommandsRefused { reason: "the bot is not in the server 999" },
+            Incident::CommandsBack { since },
         ];
         let told: Vec<String> = incidents
             .into_iter()
@@ -183,6 +210,10 @@ mod tests {
           Not since 2026-03-05 05:00 UTC: HTTP 503. Nothing is taken to be cancelled; reminders of the events that are known go on. Look whether the address still shows the calendar; `beadle check` tries it.
         The feed site can be read again
           It could not since 2026-03-05 05:00 UTC. What changed meanwhile is told now.
+        Slash commands cannot be registered
+          The bot is not in the server 999. Nobody is offered them. It is tried again every hour, and when beadle is started anew.
+        Slash commands are registered again
+          They could not be since 2026-03-05 05:00 UTC.
         ");
     }
 

@@ -158,6 +158,100 @@ async fn commands_are_registered_only_when_they_changed() {
     "#);
 }
 
+/// Until the operator has something to be told, or nothing more.
+async fn parked(pipeline: &Pipeline, parked: bool) {
+    loop {
+        let reasons = pipeline.store.parked().await.unwrap();
+        if reasons.is_empty() != parked {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn commands_come_back_with_the_bot_and_the_operator_is_told_once() {
+    let gateway = GatewayStandIn::start(Duration::from_secs(10));
+    let mut world = world(&gateway);
+    world.edit("api_url =", "admin_channel = \"9\"\napi_url =");
+    let registrations = || bodies(&world, "PUT", "/commands").len();
+    let pipeline = world.open(NOW).await;
+    let registered = || (registrations() == 1).then_some(());
+    beside(&pipeline, Inbox::default(), until("a registration", registered)).await;
+    drop(pipeline);
+
+    world.discord.throw_out();
+    for start in 0..2 {
+        let pipeline = world.open(NOW).await;
+        let looks = || bodies(&world, "GET", "/commands").len();
+        beside(&pipeline, Inbox::default(), async {
+            until("a look", || (looks() == 2 + start).then_some(())).await;
+            parked(&pipeline, true).await;
+        })
+        .await;
+        deliver(&pipeline, NOW).await;
+        let status = beadle::commands::status(
+            &pipeline.config,
+            &pipeline.store,
+            true,
+            now(),
+            beadle::commands::Format::Text,
+        );
+        let status = status.await.unwrap();
+        assert!(status.contains("PARKED slash commands since"), "{status}");
+        assert!(
+            status.contains("scope applications.commands: run `beadle discord inv"),
+            "{status}"
+        );
+    }
+    assert_eq!(world.posts(), ["Slash commands cannot be registered"]);
+    assert_eq!(registrations(), 1);
+
+    world.discord.invite();
+    let pipeline = world.open(NOW).await;
+    beside(&pipeline, Inbox::default(), parked(&pipeline, false)).await;
+    deliver(&pipeline, NOW).await;
+    assert_eq!(registrations(), 2, "the server had forgotten them");
+    assert_eq!(
+        world.posts(),
+        ["Slash commands cannot be registered", "Slash commands are registered again"]
+    );
+}
+
+#[tokio::test]
+async fn commands_that_are_no_longer_wanted_are_withdrawn_once() {
+    let gateway = GatewayStandIn::start(Duration::from_secs(10));
+    let mut world = world(&gateway);
+    let pipeline = world.open(NOW).await;
+    let registered = || bodies(&world, "PUT", "/commands").into_iter().next();
+    beside(&pipeline, Inbox::default(), until("a registration", registered)).await;
+    drop(pipeline);
+
+    world.edit("commands = true", "commands = false");
+    for _ in 0..2 {
+        let pipeline = world.open(NOW).await;
+        beside(&pipeline, Inbox::default(), async {
+            until("their end", || bodies(&world, "PUT", "/commands").into_iter().nth(1)).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        })
+        .await;
+    }
+    let puts = bodies(&world, "PUT", "/commands");
+    assert_eq!(puts[1..], [json!([])]);
+    assert_eq!(gateway.opcodes(), [2], "nobody listens");
+}
+
+#[tokio::test]
+async fn a_registration_that_no_answer_came_to_is_tried_again_soon() {
+    let gateway = GatewayStandIn::start(Duration::from_secs(10));
+    let world = world(&gateway);
+    world.discord.script([Answer::Drop, Answer::html(502)]);
+    let pipeline = world.open(NOW).await;
+    let registered = || bodies(&world, "PUT", "/commands").into_iter().next();
+    beside(&pipeline, Inbox::default(), until("a registration", registered)).await;
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 0, "that is no incident");
+}
+
 #[tokio::test]
 async fn a_broken_line_is_resumed_and_nothing_is_lost() {
     let gateway = GatewayStandIn::start(Duration::from_secs(10));
@@ -210,17 +304,59 @@ async fn a_silent_gateway_is_left() {
 }
 
 #[tokio::test]
-async fn a_bad_token_is_not_tried_again() {
+async fn a_bad_token_is_tried_again_once_it_is_another() {
     let gateway = GatewayStandIn::start(Duration::from_secs(10));
     let world = world(&gateway);
     let pipeline = world.open(NOW).await;
+    let tokens = || {
+        let heard = gateway.heard().into_iter().filter(|one| one["op"] == 2);
+        heard.map(|one| one["d"]["token"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
     beside(&pipeline, Inbox::default(), async {
         until("IDENTIFY", || gateway.opcodes().first().copied()).await;
         gateway.close(4004);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // Long enough for a look at the token.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(tokens(), [support::world::TOKEN], "the same is not tried again");
+        std::fs::write(world.path("token"), "another.token").unwrap();
+        until("another IDENTIFY", || (tokens().len() > 1).then_some(())).await;
     })
     .await;
-    assert_eq!(gateway.opcodes(), [2]);
+    assert_eq!(tokens(), [support::world::TOKEN, "another.token"]);
+}
+
+/// Where nobody listens.
+fn nowhere() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("ws://{}", listener.local_addr().unwrap())
+}
+
+#[tokio::test]
+async fn a_session_outlives_the_host_where_it_was_to_be_resumed() {
+    let gateway = GatewayStandIn::start(Duration::from_secs(10));
+    gateway.resume_elsewhere(&nowhere());
+    let mut world = world(&gateway);
+    world.edit(&format!("gateway_url = \"{}\"", gateway.url()), "");
+    world.discord.set_gateway(gateway.url());
+    let pipeline = world.open(NOW).await;
+    beside(&pipeline, Inbox::default(), async {
+        gateway.interaction(command("next", json!([])));
+        callbacks(&world, 1).await;
+        gateway.close(4000);
+        // It comes while nobody is there, and is not lost.
+        gateway.interaction(command("next", json!([])));
+        callbacks(&world, 2).await;
+        // There is nothing left to be resumed, wherever it is tried.
+        gateway.forget_sessions();
+        gateway.close(4000);
+        until("a new session", || (gateway.opcodes().len() > 3).then_some(())).await;
+        gateway.interaction(command("next", json!([])));
+        callbacks(&world, 3).await;
+    })
+    .await;
+    assert_eq!(gateway.opcodes(), [2, 6, 6, 2]);
+    let asked = world.discord.requests().into_iter().filter(|one| one.path.ends_with("/gateway"));
+    assert_eq!(asked.count(), 4, "each time but for the host that is gone");
 }
 
 #[tokio::test]

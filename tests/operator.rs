@@ -177,14 +177,20 @@ fn server(everyone: u64, denied: u64) -> Wire {
                     json!([{ "id": "91", "name": "Talks", "moderated": true }]);
                 Reply::ok(forum)
             }
-            ("GET", "/guilds/5") => {
+            ("GET", "/guilds/4" | "/guilds/5") => {
                 Reply::ok(json!({ "id": "5", "name": "Example", "owner_id": "2", "roles": [
                     { "id": "5", "permissions": everyone.to_string() },
                     { "id": "71", "name": "Staff", "permissions": "0", "mentionable": false },
                     { "id": "72", "name": "Fans", "permissions": "0", "mentionable": true },
                 ]}))
             }
-            ("GET", "/guilds/5/members/1") => Reply::ok(json!({ "roles": [] })),
+            ("GET", "/guilds/4/members/1" | "/guilds/5/members/1") => {
+                Reply::ok(json!({ "roles": [] }))
+            }
+            ("GET", "/applications/17/guilds/4/commands") => {
+                Reply::error(403, 50001, "Missing Access")
+            }
+            ("GET", path) if path.starts_with("/applications/") => Reply::ok(json!([])),
             ("POST", "/channels/7/messages") => Reply::ok(json!({ "id": "9" })),
             _ => Reply::error(404, 10003, "Unknown Channel"),
         }
@@ -279,6 +285,10 @@ async fn check_sees_another_application_and_a_server_without_the_bot() {
         (format!("public_key = \"{key}\""), "public_key is not that of Beadle"),
         ("guild = \"5\"".to_owned(), ""),
         ("guild = \"6\"".to_owned(), "10003"),
+        (
+            "guild = \"4\"".to_owned(),
+            "server 4, or was invited without the scope applications.comm",
+        ),
     ];
     for (keys, expected) in table {
         let mut world = of_server(&wire, "7");

@@ -1,12 +1,12 @@
 //! Which slash commands there are: the one place where they are named, described and registered.
 
-use jiff::Timestamp;
-use reqwest::Method;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::config;
 use crate::notify::NotifyError;
-use crate::notify::discord::Bot;
+use crate::notify::discord::{Bot, CommandList};
 use crate::store::{Store, StoreError};
 
 /// Longest search, in UTF-16 units: it must fit into a button.
@@ -14,7 +14,7 @@ pub const MAX_SEARCH: usize = 40;
 /// Furthest that `/upcoming` looks.
 pub const MAX_DAYS: u16 = 365;
 
-/// Where the store keeps what was registered last, and when.
+/// Where the store keeps in which list of Discord's the commands are.
 const NOTE: &str = "discord_commands";
 
 /// A slash command.
@@ -204,62 +204,135 @@ impl Opt {
 }
 
 /// What came of a registration.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Registered {
     Unchanged,
     Changed,
+    /// None are wanted, and none are listed any more.
+    Withdrawn,
 }
 
 /// Why there was none.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
+    /// Until somebody mends it.
+    #[error("{0}")]
+    Refused(String),
+    /// For now.
     #[error(transparent)]
-    Discord(#[from] NotifyError),
+    Discord(NotifyError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Registers the commands, unless Discord has them already: names that are new count towards a
-/// daily limit.
-pub async fn register(
-    bot: &Bot,
-    store: &Store,
-    application: Option<u64>,
-    guild: Option<u64>,
-    now: Timestamp,
-) -> Result<Registered, RegisterError> {
-    let application = match application {
-        Some(id) => id,
-        None => own_id(bot).await?,
-    };
-    let path = match guild {
-        Some(guild) => format!("/applications/{application}/guilds/{guild}/commands"),
-        None => format!("/applications/{application}/commands"),
-    };
-    let body = registration(guild);
-    let hash: String =
-        Sha256::digest(body.to_string()).iter().map(|byte| format!("{byte:02x}")).collect();
-    let before = store.note(NOTE).await?.unwrap_or_default();
-    let mut words = before.split(' ');
-    let (old_path, old_hash) = (words.next().unwrap_or_default(), words.next());
-    if old_path == path && old_hash == Some(hash.as_str()) {
-        return Ok(Registered::Unchanged);
+impl From<NotifyError> for RegisterError {
+    fn from(error: NotifyError) -> RegisterError {
+        match error {
+            NotifyError::Permanent { reason } | NotifyError::ReceiverGone { reason, .. } => {
+                RegisterError::Refused(reason)
+            }
+            error => RegisterError::Discord(error),
+        }
     }
-    if !old_path.is_empty() && old_path != path {
-        // Else each command would be there twice. Where the bot was thrown out it is gone anyway.
-        bot.call(Method::PUT, old_path, Some(&json!([]))).await?;
-    }
-    bot.call(Method::PUT, &path, Some(&body)).await?.accepted()?;
-    store.set_note(NOTE, &format!("{path} {hash} {now}")).await?;
-    Ok(Registered::Changed)
 }
 
-/// The application that the bot belongs to.
-async fn own_id(bot: &Bot) -> Result<u64, NotifyError> {
-    let answer = bot.call(Method::GET, "/applications/@me", None).await?;
-    let id = answer.accepted()?["id"].as_str().and_then(|id| id.parse().ok());
-    let reason = "Discord does not say which application the bot belongs to".to_owned();
-    id.ok_or(NotifyError::Retry { after: None, reason })
+impl RegisterError {
+    /// How long Discord asks to be left alone.
+    pub fn after(&self) -> Option<Duration> {
+        match self {
+            RegisterError::Discord(
+                NotifyError::Retry { after, .. } | NotifyError::Uncertain { after, .. },
+            ) => *after,
+            _ => None,
+        }
+    }
+}
+
+/// Sees to it that Discord lists the commands where they are wanted, and nowhere else.
+#[derive(Debug, Default)]
+pub struct Registrar {
+    /// What Discord made of the last registration. Should it write a command otherwise than it was
+    /// told, that is no reason to tell it again.
+    accepted: Option<Value>,
+}
+
+impl Registrar {
+    /// Changes what must be changed, and nothing else: names that are new count towards a daily
+    /// limit. What is listed is asked of Discord, which forgets the commands of a server with the
+    /// bot that is thrown out of it.
+    pub async fn register(
+        &mut self,
+        bot: &Bot,
+        store: &Store,
+        config: &config::Discord,
+    ) -> Result<Registered, RegisterError> {
+        let list = match config.commands {
+            true => Some(CommandList::of(bot, config).await?),
+            false => None,
+        };
+        let wanted = list.as_ref().map_or("", CommandList::path);
+        let noted = store.note(NOTE).await?.unwrap_or_default();
+        if noted != wanted {
+            if !noted.is_empty() {
+                // Else each command would be there twice, or be offered and not answered.
+                CommandList::at(&noted).clear(bot).await?;
+            }
+            // Before there are any: whatever comes between, it is known where they may be.
+            store.set_note(NOTE, wanted).await?;
+        }
+        let Some(list) = list else {
+            return Ok(match noted.is_empty() {
+                true => Registered::Unchanged,
+                false => Registered::Withdrawn,
+            });
+        };
+        let body = registration(config.guild);
+        let listed = essence(&list.get(bot).await?);
+        if listed == essence(&body) || self.accepted.as_ref() == Some(&listed) {
+            return Ok(Registered::Unchanged);
+        }
+        self.accepted = Some(essence(&list.put(bot, &body).await?));
+        Ok(Registered::Changed)
+    }
+}
+
+/// What of a command people see or fill in; Discord knows more of it, but only of these does beadle
+/// say anything.
+const SEEN: [&str; 11] = [
+    "type",
+    "name",
+    "description",
+    "options",
+    "required",
+    "autocomplete",
+    "max_length",
+    "min_value",
+    "max_value",
+    "choices",
+    "default_member_permissions",
+];
+
+/// Commands written in one way: Discord adds to them, leaves out what is false or empty, writes
+/// permissions as text, and lists them in an order of its own.
+fn essence(commands: &Value) -> Value {
+    let mut all: Vec<Value> = commands.as_array().into_iter().flatten().map(plain).collect();
+    all.sort_by_cached_key(|command| command["name"].to_string());
+    Value::Array(all)
+}
+
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields = fields.iter().filter(|(key, _)| SEEN.contains(&key.as_str()));
+            let fields = fields.map(|(key, value)| (key.clone(), plain(value)));
+            fields.filter(|(_, value)| !matches!(value, Value::Null)).collect()
+        }
+        Value::Array(list) if list.is_empty() => Value::Null,
+        Value::Array(list) => list.iter().map(plain).collect(),
+        Value::Bool(false) => Value::Null,
+        Value::Number(number) => number.to_string().into(),
+        other => other.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -305,5 +378,54 @@ mod tests {
         };
         insta::assert_snapshot!(names(None), @"upcoming next event why remind subscriptions unsubscribe");
         insta::assert_snapshot!(names(Some(7)), @"upcoming next event why remind subscriptions unsubscribe watch refresh");
+    }
+
+    /// As Discord answers: with ids, defaults left out or spelt out, and in another order.
+    #[test]
+    fn what_discord_adds_makes_no_difference_and_what_people_see_does() {
+        let body = registration(Some(7));
+        let mut listed = body.clone();
+        for command in listed.as_array_mut().unwrap() {
+            let fields = command.as_object_mut().unwrap();
+            for (key, value) in [
+                ("id", json!("1")),
+                ("version", json!("2")),
+                ("nsfw", json!(false)),
+                ("name_localizations", Value::Null),
+            ] {
+                fields.insert(key.to_owned(), value);
+            }
+            if let Some(permissions) = fields.get_mut("default_member_permissions") {
+                *permissions = json!(permissions.to_string());
+            } else {
+                fields.insert("default_member_permissions".to_owned(), Value::Null);
+            }
+            if fields["options"] == json!([]) {
+                fields.remove("options");
+            }
+            for option in
+                fields.get_mut("options").and_then(Value::as_array_mut).unwrap_or(&mut Vec::new())
+            {
+                let option = option.as_object_mut().unwrap();
+                if option.get("required") == Some(&json!(false)) {
+                    option.remove("required");
+                }
+            }
+        }
+        listed.as_array_mut().unwrap().reverse();
+        assert_eq!(essence(&listed), essence(&body));
+
+        for (pointer, other) in [
+            ("/0/description", json!("other words")),
+            ("/6/options/0/required", json!(false)),
+            ("/8/options/0/max_value", json!(7)),
+            ("/0/default_member_permissions", json!("8")),
+            ("/0", json!(null)),
+        ] {
+            let mut changed = listed.clone();
+            *changed.pointer_mut(pointer).unwrap() = other;
+            assert_ne!(essence(&changed), essence(&body), "{pointer}");
+        }
+        assert_ne!(essence(&json!([])), essence(&body));
     }
 }

@@ -15,13 +15,13 @@ use super::answer::{
 use super::press::{Handle, Press, Query, hash32};
 use super::request::{Act, Command, Interaction, Person};
 use super::why::{self, Asker, Dossier};
-use crate::calendar::diff::Known;
-use crate::calendar::{Occurrence, Window, recur, text};
+use crate::calendar::diff::{Change, Known};
+use crate::calendar::{Event, Occurrence, Window, recur, text};
 use crate::config::{self, Config, Feed};
 use crate::message::dates::Dates;
 use crate::message::words;
 use crate::pipeline::Pipeline;
-use crate::plan::{Lead, Upcoming};
+use crate::plan::{Lead, Upcoming, Watch};
 use crate::store::StoreError;
 use crate::store::people::{ReminderRequest, Subject};
 
@@ -38,6 +38,7 @@ const MAX_TITLE: usize = 160;
 
 const NOT_FOUND: &str = "I know no such event. Type a few letters of its title and choose one.";
 const NOT_ALLOWED: &str = "Only members with the permission **Manage Server** can do that.";
+const ELSEWHERE: &str = "I answer in one server only, and this is another.";
 const FAILED: &str = "Something went wrong on my side. The operator’s log says what.";
 const TOO_OLD: &str = "I no longer understand that button. The commands still work: `/upcoming`.";
 
@@ -47,6 +48,8 @@ pub struct Desk<'a> {
     pipeline: &'a Pipeline,
     /// Told when there is something to be delivered.
     news: &'a Notify,
+    /// Of what these cover anybody may ask.
+    public: Vec<&'a Watch>,
     dates: Dates,
     refreshed: Mutex<HashMap<String, Timestamp>>,
 }
@@ -56,14 +59,24 @@ type Result<T> = std::result::Result<T, StoreError>;
 impl<'a> Desk<'a> {
     pub fn new(pipeline: &'a Pipeline, news: &'a Notify) -> Desk<'a> {
         let dates = Dates::new(zone_name(&pipeline.config));
-        Desk { pipeline, news, dates, refreshed: Mutex::default() }
+        Desk {
+            pipeline,
+            news,
+            public: public(&pipeline.config),
+            dates,
+            refreshed: Mutex::default(),
+        }
     }
 
     /// Does what was asked.
     pub async fn answer(&self, interaction: &Interaction, now: Timestamp) -> Answer {
         let person = interaction.person;
+        let own = self.config().discord.guild;
+        let elsewhere = own.is_some() && person.guild.is_some() && person.guild != own;
         let answered = match &interaction.act {
             Act::Ping => return Answer::Pong,
+            Act::Typing { .. } if elsewhere => return Answer::Offer(Vec::new()),
+            _ if elsewhere => return Answer::Say(notice(ELSEWHERE)),
             Act::Command(command) => self.command(person, command, now).await.map(Answer::Say),
             Act::Typing { command, option, text } => {
                 self.typing(person, command, option, text, now).await
@@ -223,25 +236,20 @@ impl<'a> Desk<'a> {
         &self.pipeline.config
     }
 
-    /// The feeds that anybody may ask about: those from which something is told in Discord. A
-    /// calendar that goes to a mailing list alone is nobody else's business.
-    fn is_public(&self, feed: &str) -> bool {
-        let config = self.config();
-        let in_discord = |to: &[String]| {
-            let receivers = to.iter().filter_map(|name| config.receivers.get(name));
-            receivers.into_iter().any(|receiver| receiver.discord.is_some())
-        };
-        let watches = config.watches.iter().filter(|w| w.feeds.iter().any(|name| name == feed));
-        watches.into_iter().any(|watch| {
-            let mut digests = config.digests.iter().filter(|d| d.watches.contains(&watch.name));
-            in_discord(&watch.to) || digests.any(|digest| in_discord(&digest.to))
-        })
+    /// Whether anybody may ask about an event.
+    fn is_public(&self, feed: &str, event: &Event) -> bool {
+        self.public_in(feed).any(|watch| watch.matcher.matches(event))
+    }
+
+    /// The public watches of a feed.
+    fn public_in(&self, feed: &str) -> impl Iterator<Item = &'a Watch> {
+        self.public.iter().copied().filter(move |watch| watch.feeds.iter().any(|name| name == feed))
     }
 
     /// The public occurrences in a time, in order; one that is in several feeds is listed once.
     async fn listed(&self, from: Timestamp, to: Timestamp) -> Result<Vec<Upcoming>> {
         let mut all = self.pipeline.upcoming(from, to).await?;
-        all.retain(|one| self.is_public(&one.feed));
+        all.retain(|one| self.is_public(&one.feed, &one.occurrence.event));
         let mut seen = BTreeSet::new();
         all.retain(|one| seen.insert((one.occurrence.start, one.same.clone())));
         Ok(all)
@@ -275,8 +283,7 @@ impl<'a> Desk<'a> {
     /// event.
     async fn find(&self, handle: Option<Handle>, now: Timestamp) -> Result<Option<Upcoming>> {
         let Some(handle) = handle else { return Ok(None) };
-        let feeds = self.config().feeds.keys();
-        let Some(feed) = feeds.into_iter().find(|f| handle.is_of(f) && self.is_public(f)) else {
+        let Some(feed) = self.config().feeds.keys().find(|feed| handle.is_of(feed)) else {
             return Ok(None);
         };
         let start = handle.start();
@@ -284,7 +291,7 @@ impl<'a> Desk<'a> {
         let then = self.pipeline.upcoming(start, second).await?;
         let same = |one: &Upcoming| one.feed == *feed && answer::handle(one) == handle;
         if let Some(one) = then.into_iter().find(same) {
-            return Ok(Some(one));
+            return Ok(Some(one).filter(|one| self.is_public(feed, &one.occurrence.event)));
         }
         let store = &self.pipeline.store;
         let known = store.known(feed, &[handle.event]).await?.into_iter().next();
@@ -292,6 +299,9 @@ impl<'a> Desk<'a> {
             return Ok(None);
         };
         let (zones, event) = (&self.pipeline.zones, known.seen);
+        if !self.is_public(feed, &event) {
+            return Ok(None);
+        }
         let occurrence = if event.recurrence.is_empty() {
             let (start, end) = (event.start.instant(zones, &zone), event.end.instant(zones, &zone));
             Some(Occurrence { event, start, end })
@@ -353,7 +363,7 @@ impl<'a> Desk<'a> {
             let same = own.is_some_and(|own| {
                 own.same == other.same && own.occurrence.start == other.occurrence.start
             });
-            same && other.feed != one.feed && self.is_public(&other.feed)
+            same && other.feed != one.feed && self.is_public(&other.feed, &other.occurrence.event)
         });
         let twins: Vec<String> =
             twins.map(|o| o.feed_title.clone().unwrap_or_else(|| o.feed.clone())).collect();
@@ -564,7 +574,7 @@ impl<'a> Desk<'a> {
 
     async fn watches(&self) -> Result<Message> {
         let paused = self.pipeline.store.paused().await?;
-        let line = |watch: &crate::plan::Watch| WatchLine {
+        let line = |watch: &Watch| WatchLine {
             name: watch.name.clone(),
             to: watch.to.iter().map(|to| why::audience(self.config(), to)).collect(),
             paused: paused.get(&watch.name).map(|pause| (pause.since, pause.by)),
@@ -590,24 +600,35 @@ impl<'a> Desk<'a> {
             true => store.pause(&watch.name, person.id, now).await?,
             false => store.resume(&watch.name).await?,
         };
-        let shown = answer::literal(&watch.name, 100);
+        let name = answer::literal(&watch.name, 100);
         if !changed {
             let state = if silent { "paused" } else { "not paused" };
-            return Ok(notice(&format!("**{shown}** is {state} already.")));
+            return Ok(notice(&format!("**{name}** is {state} already.")));
         }
         info!(watch = watch.name, by = person.id, paused = silent, "changed in Discord");
         self.reconsider();
         Ok(notice(&match silent {
-            true => format!(
-                "**{shown}** is paused: no news, reminders or digests of it, until \
-                 `/watch resume`. What it misses is not told later."
-            ),
-            false => format!("**{shown}** announces again, from now on."),
+            true => {
+                let mut text = format!(
+                    "**{name}** is paused: no news, reminders or digests of it, until \
+                     `/watch resume`. What it misses is not told later."
+                );
+                if is_shown(self.config(), &watch.name) {
+                    text.push_str(
+                        " Agendas and the server’s events go on showing what it covers: they tell \
+                         nobody.",
+                    );
+                }
+                text
+            }
+            false => format!("**{name}** announces again, from now on."),
         }))
     }
 
     async fn refresh(&self, now: Timestamp) -> Result<Message> {
-        let all = join_all(self.config().feeds.values().map(|feed| self.read(feed, now))).await;
+        let feeds = self.config().feeds.values();
+        let feeds = feeds.filter(|feed| self.public_in(&feed.name).next().is_some());
+        let all = join_all(feeds.map(|feed| self.read(feed, now))).await;
         self.news.notify_one();
         Ok(answer::refreshed(&all.into_iter().collect::<Result<Vec<_>>>()?))
     }
@@ -626,11 +647,12 @@ impl<'a> Desk<'a> {
         let result = if again {
             match self.pipeline.poll(feed, now).await?.result {
                 Ok(news) => {
-                    let change = |change: &crate::calendar::diff::Change| {
+                    let change = |change: &Change| {
                         (why::change_word(change.kind), change.after.summary.clone())
                     };
+                    let public = |change: &&Change| self.is_public(&feed.name, &change.after);
                     RefreshResult::Read {
-                        changes: news.changes.iter().map(change).collect(),
+                        changes: news.changes.iter().filter(public).map(change).collect(),
                         messages: news.planned,
                         waiting: store.event_counts(&feed.name).await?.1,
                     }
@@ -654,6 +676,29 @@ enum Wanted<'a> {
     Also(&'a str),
     /// These and no others.
     Only(&'a [String]),
+}
+
+/// The watches that Discord sees something of: messages, digests, an agenda or native events. What
+/// goes to a mailing list alone is nobody else's business.
+fn public(config: &Config) -> Vec<&Watch> {
+    let in_discord = |to: &[String]| {
+        let receivers = to.iter().filter_map(|name| config.receivers.get(name));
+        receivers.into_iter().any(|receiver| receiver.discord.is_some())
+    };
+    let in_digest = |watch: &Watch| {
+        let mut digests = config.digests.iter().filter(|one| one.watches.contains(&watch.name));
+        digests.any(|digest| in_discord(&digest.to))
+    };
+    let watches = config.watches.iter();
+    let seen = watches
+        .filter(|watch| in_discord(&watch.to) || in_digest(watch) || is_shown(config, &watch.name));
+    seen.collect()
+}
+
+/// Whether an agenda or native events show what a watch covers.
+fn is_shown(config: &Config, watch: &String) -> bool {
+    let in_agenda = config.agendas.iter().any(|agenda| agenda.watches.contains(watch));
+    in_agenda || config.scheduled_events.iter().any(|events| events.watches.contains(watch))
 }
 
 fn zone_name(config: &Config) -> &str {

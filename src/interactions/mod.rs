@@ -27,6 +27,7 @@ mod why;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
@@ -34,17 +35,20 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::notify::NotifyError;
 use crate::notify::discord::Bot;
+use crate::operator::{self, Incident};
 use crate::pipeline::Pipeline;
+use crate::retry;
 use answer::{Answer, deferral, notice};
+use commands::{RegisterError, Registered, Registrar};
 use desk::Desk;
 use endpoint::Endpoint;
-use gateway::Gateway;
+use gateway::{Gateway, Heard};
 use request::{Act, Interaction};
 
 /// How long somebody is kept waiting before the first answer. Discord allows three seconds, the way
@@ -57,8 +61,8 @@ const AT_ONCE: usize = 16;
 /// Between attempts to fill in an answer.
 const RETRY: Duration = Duration::from_secs(2);
 const ATTEMPTS: u32 = 3;
-/// Between attempts to register the commands; it doubles up to an hour.
-const REGISTER_AGAIN: Duration = Duration::from_secs(60);
+/// How often it is seen whether Discord still lists the commands, and tried what was refused.
+const REGISTER_EVERY: Duration = Duration::from_secs(3600);
 
 /// Discord's answers that mean: too late, or answered already.
 const TOO_LATE: [u64; 2] = [10062, 40060];
@@ -102,34 +106,73 @@ impl Inbox {
     }
 }
 
-/// Registers the commands and answers those who use them; never ends. `now` reads the clock.
+/// Registers the commands and answers those who use them, where they are wanted; else withdraws
+/// those that are registered. Never ends. `now` reads the clock.
 pub async fn run(
     pipeline: &Pipeline,
     bot: &Bot,
     mut inbox: Inbox,
-    news: &tokio::sync::Notify,
+    news: &Notify,
     now: fn() -> Timestamp,
 ) -> Infallible {
     let config = &pipeline.config.discord;
+    let opening = Opening::default();
+    let registering = keep_registered(pipeline, bot, &opening, news, now);
+    if !config.commands {
+        return registering.await;
+    }
     let arrivals = inbox.arrivals.clone();
     let listening = async {
         // Where Discord posts, it says nothing over the gateway.
-        if config.public_key.is_none()
-            && let Some(gateway) = Gateway::new(&pipeline.config, bot.clone())
-        {
-            let heard = |interaction| {
+        let gateway = Gateway::new(&pipeline.config, bot.clone());
+        let Some(gateway) = gateway.filter(|_| config.public_key.is_none()) else {
+            opening.listens();
+            return std::future::pending().await;
+        };
+        let heard = |heard| match heard {
+            Heard::Ready => opening.listens(),
+            Heard::Interaction(interaction) => {
                 let incoming = Incoming { interaction, arrival: Arrival::Gateway };
                 if arrivals.try_send(incoming).is_err() {
                     warn!("too many interactions at once: one is not answered");
                 }
-            };
-            gateway.run(heard).await;
-        }
+            }
+        };
+        gateway.run(heard).await
     };
     let desk = Desk::new(pipeline, news);
-    let answering = answer_all(&desk, bot, &mut inbox.waiting, now);
-    let ((), (), never) = tokio::join!(register(pipeline, bot, now), listening, answering);
-    never
+    tokio::select! {
+        never = registering => match never {},
+        never = listening => match never {},
+        never = answer_all(&desk, bot, &mut inbox.waiting, now) => match never {},
+    }
+}
+
+/// Says when people can use commands: Discord lists them, and beadle hears of their use.
+#[derive(Debug, Default)]
+struct Opening {
+    registered: AtomicBool,
+    listens: AtomicBool,
+    said: AtomicBool,
+}
+
+impl Opening {
+    fn registered(&self) {
+        self.registered.store(true, Ordering::Relaxed);
+        self.say();
+    }
+
+    fn listens(&self) {
+        self.listens.store(true, Ordering::Relaxed);
+        self.say();
+    }
+
+    fn say(&self) {
+        let both = self.registered.load(Ordering::Relaxed) && self.listens.load(Ordering::Relaxed);
+        if both && !self.said.swap(true, Ordering::Relaxed) {
+            info!("slash commands are on");
+        }
+    }
 }
 
 async fn answer_all(
@@ -151,29 +194,75 @@ async fn answer_all(
     }
 }
 
-/// Until Discord has the commands, or refuses them.
-async fn register(pipeline: &Pipeline, bot: &Bot, now: fn() -> Timestamp) {
-    let config = &pipeline.config.discord;
-    let mut wait = REGISTER_AGAIN;
+/// Sees to it that Discord lists the commands, now and every hour.
+async fn keep_registered(
+    pipeline: &Pipeline,
+    bot: &Bot,
+    opening: &Opening,
+    news: &Notify,
+    now: fn() -> Timestamp,
+) -> Infallible {
+    let mut registrar = Registrar::default();
+    let mut failures = 0;
     loop {
-        let (application, guild) = (config.application_id, config.guild);
-        match commands::register(bot, &pipeline.store, application, guild, now()).await {
-            Ok(commands::Registered::Unchanged) => return,
-            Ok(commands::Registered::Changed) => {
-                info!(guild, "slash commands registered");
-                return;
+        let at = now();
+        let end = registrar.register(bot, &pipeline.store, &pipeline.config.discord).await;
+        let wait = match concluded(pipeline, end, opening, news, at).await {
+            Ok(()) => {
+                failures = 0;
+                REGISTER_EVERY
             }
-            Err(commands::RegisterError::Discord(
-                error @ (NotifyError::Permanent { .. } | NotifyError::ReceiverGone { .. }),
-            )) => {
-                error!("slash commands cannot be registered: {error}");
-                return;
+            Err(error) => {
+                failures += 1;
+                let until = retry::next_attempt(at, failures, error.after(), operator::COMMANDS);
+                let wait = until.duration_since(at).unsigned_abs();
+                warn!(again_in = ?wait, "slash commands are not registered yet: {error}");
+                wait
             }
-            Err(error) => warn!(again_in = ?wait, "slash commands are not registered yet: {error}"),
-        }
+        };
         sleep(wait).await;
-        wait = (wait * 2).min(Duration::from_secs(3600));
     }
+}
+
+/// Says what came of a registration: to the log, and if it was refused, or no longer is, to the
+/// operator. An error is one that passes.
+async fn concluded(
+    pipeline: &Pipeline,
+    end: Result<Registered, RegisterError>,
+    opening: &Opening,
+    news: &Notify,
+    now: Timestamp,
+) -> Result<(), RegisterError> {
+    let (store, discord) = (&pipeline.store, &pipeline.config.discord);
+    let what = operator::COMMANDS;
+    match end {
+        Ok(registered) => {
+            match registered {
+                Registered::Unchanged => {}
+                Registered::Changed => info!(discord.guild, "slash commands registered"),
+                Registered::Withdrawn => info!("slash commands withdrawn"),
+            }
+            let parked = store.parked().await?;
+            if let Some(parked) = parked.into_iter().find(|parked| parked.endpoint == what) {
+                let incident = Incident::CommandsBack { since: parked.since };
+                let notice = pipeline.notice(what, incident, now);
+                store.unpark(what, notice.as_ref(), now).await?;
+                news.notify_one();
+            }
+            if discord.commands {
+                opening.registered();
+            }
+        }
+        Err(RegisterError::Refused(reason)) => {
+            error!("slash commands cannot be registered: {reason}; tried again in an hour");
+            let again = now.saturating_add(REGISTER_EVERY).unwrap_or(now);
+            let notice = pipeline.notice(what, Incident::CommandsRefused { reason: &reason }, now);
+            store.park(what, &reason, again, notice.as_ref(), now).await?;
+            news.notify_one();
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Answers one interaction.

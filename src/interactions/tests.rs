@@ -98,11 +98,15 @@ fn colloquium() -> String {
 
 impl Office {
     async fn with(events: &[String]) -> Office {
+        Office::open(CONFIG, events).await
+    }
+
+    async fn open(config: &str, events: &[String]) -> Office {
         tls::install();
         let folder = tempfile::tempdir().unwrap();
         write(&folder.path().join("feed.ics"), events, 1);
         write(&folder.path().join("board.ics"), &[vevent("b", "Board", "20260303T100000", "")], 1);
-        let config = Config::parse(CONFIG, &folder.path().join("config.toml")).unwrap();
+        let config = Config::parse(config, &folder.path().join("config.toml")).unwrap();
         let http = discord::Http::new(Duration::from_secs(1)).unwrap();
         let registry = notify::build(&config, &http).unwrap();
         let store = Store::open(&config.state, Access::Exclusive).await.unwrap();
@@ -328,6 +332,126 @@ async fn without_events() {
     "#);
     insta::assert_snapshot!(office.command(MEMBER, "next", &[]).await, @"Nothing is coming up.");
     assert_eq!(office.typing("event", "event", "").await, []);
+}
+
+/// What cannot be asked for is not there, whichever way it is asked for.
+async fn assert_hidden(office: &Office, uid: &str, start: &str, title: &str) {
+    let id = handle(uid, start);
+    let (value, text) = (id.to_string(), title.to_owned());
+    for name in ["event", "why", "remind"] {
+        for event in [&value, &text] {
+            let answer = office.command(MEMBER, name, &[("event", event)]).await;
+            assert!(answer.starts_with("I know no such event"), "/{name} {event}: {answer}");
+        }
+    }
+    for press in [Press::Show(Some(id)), Press::Why(id), Press::Remind(id)] {
+        let answer = office.press(MEMBER, &press.to_string(), &[]).await;
+        assert!(answer.starts_with("I know no such event"), "{press}: {answer}");
+    }
+    let listed = office.command(MEMBER, "upcoming", &[("days", "30")]).await;
+    assert!(!listed.contains(title), "{listed}");
+    for name in ["event", "why", "remind"] {
+        assert_eq!(office.typing(name, "event", title).await, [], "/{name}");
+    }
+}
+
+#[tokio::test]
+async fn only_events_that_discord_would_see_can_be_asked_for() {
+    let config = CONFIG.replace(
+        "announce = [\"time\", \"cancelled\"]\n    to = [\"channel\"]",
+        "announce = [\"time\", \"cancelled\"]\n    to = [\"list\"]",
+    );
+    let salary = vevent("salary", "Salaries", "20260303T090000", "CATEGORIES:Staff\r\n");
+    let internal = vevent("internal", "Hush", "20260303T100000", "CATEGORIES:Seminar,Internal\r\n");
+    let office = Office::open(&config, &[colloquium(), salary.clone(), internal]).await;
+    let next = office.command(MEMBER, "next", &[]).await;
+    assert!(next.contains("Knots"), "the first that is public: {next}");
+    assert_hidden(&office, "salary", "2026-03-03T14:00:00Z", "Salaries").await;
+    assert_hidden(&office, "internal", "2026-03-03T15:00:00Z", "Hush").await;
+    let categories = office.typing("upcoming", "category", "").await;
+    assert_eq!(categories, [("Seminar".into(), "Seminar".into())]);
+    // Of a series, or one that has moved, what became of it is looked up another way.
+    office.feed(&[colloquium(), salary.replace("T090000", "T110000")], 2);
+    office.poll("2026-03-02T13:00:00Z").await;
+    assert_hidden(&office, "salary", "2026-03-03T14:00:00Z", "Salaries").await;
+
+    let more = vevent("more", "More salaries", "20260310T100000", "CATEGORIES:Staff\r\n");
+    let talk = vevent("talk", "New talk", "20260311T100000", "CATEGORIES:Seminar\r\n");
+    office.feed(&[colloquium(), salary.replace("T090000", "T110000"), more, talk], 3);
+    office.poll("2026-03-02T13:50:00Z").await;
+    insta::assert_snapshot!(office.command(MANAGER, "refresh", &[]).await, @r"
+    # Calendars read
+    **Example**: 1 change, 3 messages on their way
+      new: New talk
+    ");
+}
+
+#[tokio::test]
+async fn what_an_agenda_or_native_events_show_can_be_asked_for() {
+    let seen = "[[agenda]]\n name = \"board\"\n watch = [\"x\"]\n to = [\"channel\"]\n";
+    let native = "[[scheduled_events]]\n name = \"native\"\n watch = [\"x\"]\n";
+    for section in [seen, native, ""] {
+        let config = format!(
+            r#"
+            timezone = "America/New_York"
+
+            [feed.site]
+            url = "feed.ics"
+
+            [[watch]]
+            name = "x"
+            feeds = ["site"]
+            categories = ["Seminar"]
+            to = ["list"]
+
+            {section}
+            [receiver.channel]
+            discord = {{ channel = "7" }}
+
+            [receiver.list]
+            email = {{ to = ["a@example.edu"] }}
+
+            [discord]
+            token = {{ env = "UNSET" }}
+            guild = "900"
+
+            [email]
+            from = "beadle@example.edu"
+            folder = "outbox"
+            "#
+        );
+        let staff = vevent("staff", "Staff", "20260303T090000", "CATEGORIES:Staff\r\n");
+        let office = Office::open(&config, &[colloquium(), staff]).await;
+        let next = office.command(MEMBER, "next", &[]).await;
+        match section {
+            "" => assert!(next.starts_with("Nothing is coming up."), "{next}"),
+            _ => assert!(next.contains("Knots"), "{section}: {next}"),
+        }
+        assert_hidden(&office, "staff", "2026-03-03T14:00:00Z", "Staff").await;
+        let paused = office.command(MANAGER, "watch pause", &[("watch", "x")]).await;
+        let told = "Agendas and the server’s events go on showing what it covers";
+        assert_eq!(paused.contains(told), !section.is_empty(), "{paused}");
+    }
+}
+
+#[tokio::test]
+async fn another_server_is_turned_away() {
+    let office = Office::with(&[colloquium()]).await;
+    let elsewhere = Person::new(1, Some(GUILD + 1), u64::MAX);
+    let id = handle("colloquium", "2026-03-03T20:00:00Z");
+    for name in ["upcoming", "next", "subscriptions", "watch list", "refresh"] {
+        let answer = office.command(elsewhere, name, &[]).await;
+        assert_eq!(answer.trim_end(), "I answer in one server only, and this is another.");
+    }
+    let answer = office.press(elsewhere, &Press::Remind(id).to_string(), &[]).await;
+    assert_eq!(answer.trim_end(), "I answer in one server only, and this is another.");
+    let command = Command::new("event", &[("event", "k")]);
+    let typing = Act::Typing { command, option: "event".into(), text: "k".into() };
+    assert_eq!(office.ask(elsewhere, typing, NOW).await, Answer::Offer(Vec::new()));
+    assert!(office.pipeline.store.reminder_requests(None).await.unwrap().is_empty());
+    // A person alone is answered.
+    let next = office.command(Person::new(1, None, 0), "next", &[]).await;
+    assert!(next.contains("Knots"), "{next}");
 }
 
 #[tokio::test]
@@ -578,9 +702,8 @@ async fn buttons_of_the_past() {
 async fn only_managers_manage() {
     let office = Office::with(&[colloquium()]).await;
     for command in ["watch list", "watch pause", "watch resume", "refresh"] {
-        let elsewhere = Person::new(1, Some(GUILD + 1), u64::MAX);
         let direct = Person::new(1, None, 0);
-        for person in [MEMBER, elsewhere, direct] {
+        for person in [MEMBER, direct] {
             let answer = office.command(person, command, &[("watch", "seminars")]).await;
             assert!(answer.starts_with("Only members with"), "{command}: {answer}");
         }
@@ -613,17 +736,14 @@ async fn calendars_are_read_when_asked() {
     );
     insta::assert_snapshot!(shown(&desk.answer(&refresh, at(NOW)).await), @r#"
     # Calendars read
-    **Board**: nothing new
     **Example**: nothing new; 1 waiting to be confirmed
     "#);
     insta::assert_snapshot!(shown(&desk.answer(&refresh, at("2026-03-02T14:00:30Z")).await), @r#"
     # Calendars read
-    **Board**: read less than a minute ago
     **Example**: read less than a minute ago
     "#);
     insta::assert_snapshot!(shown(&desk.answer(&refresh, at("2026-03-02T14:06:00Z")).await), @r#"
     # Calendars read
-    **Board**: nothing new
     **Example**: 1 change, 3 messages on their way
       new: New \*one\*
     "#);
@@ -631,7 +751,6 @@ async fn calendars_are_read_when_asked() {
     let folder = office.folder.path().display().to_string();
     insta::assert_snapshot!(shown(&desk.answer(&refresh, at("2026-03-02T14:10:00Z")).await).replace(&folder, "…"), @r#"
     # Calendars read
-    **Board**: nothing new
     **Example**: could not be read. …/feed.ics: an HTML page instead of a calendar
     "#);
 }

@@ -121,6 +121,10 @@ pub(super) struct State {
     closed: HashSet<String>,
     /// What GET /gateway says.
     gateway: String,
+    /// Slash commands, by the path of their list.
+    commands: HashMap<String, Value>,
+    /// The bot is in no server.
+    outside: bool,
     /// What was wrong with requests.
     faults: Vec<String>,
     /// By their ids.
@@ -164,6 +168,8 @@ impl DiscordStandIn {
             nonce_window: Duration::from_secs(300),
             closed: HashSet::new(),
             gateway: String::new(),
+            commands: HashMap::new(),
+            outside: false,
             faults: Vec::new(),
             threads: HashMap::new(),
             published: Vec::new(),
@@ -240,6 +246,18 @@ impl DiscordStandIn {
     /// What GET /gateway says.
     pub fn set_gateway(&self, url: &str) {
         self.state().gateway = url.to_owned();
+    }
+
+    /// Someone throws the bot out, and with it go the commands of the server.
+    pub fn throw_out(&self) {
+        let mut state = self.state();
+        state.outside = true;
+        state.commands.retain(|path, _| !path.contains("/guilds/"));
+    }
+
+    /// Someone invites it again.
+    pub fn invite(&self) {
+        self.state().outside = false;
     }
 
     /// How long a nonce is remembered; Discord says "a few minutes", here five.
@@ -464,7 +482,18 @@ impl State {
             ("PATCH", ["webhooks", _, _, "messages", "@original"]) => {
                 (200, json!({ "id": "1400000000000000000" }))
             }
-            ("PUT", ["applications", .., "commands"]) => (200, request.json.clone()),
+            (_, ["applications", _, "guilds", _, "commands"]) if self.outside => {
+                (403, error(50001, "Missing Access"))
+            }
+            ("PUT", ["applications", .., "commands"]) => {
+                let listed: Value =
+                    request.json.as_array().unwrap().iter().map(listed_command).collect();
+                self.commands.insert(path.to_owned(), listed.clone());
+                (200, listed)
+            }
+            ("GET", ["applications", .., "commands"]) => {
+                (200, self.commands.get(path).cloned().unwrap_or(json!([])))
+            }
             ("GET", ["applications", "@me"]) => (200, json!({ "id": "22", "name": "beadle" })),
             ("GET", ["gateway"]) => (200, json!({ "url": self.gateway })),
             ("GET", ["users", "@me"]) => (200, json!({ "id": "1", "username": "beadle" })),
@@ -565,6 +594,18 @@ impl State {
         self.messages.push((message, Some(Instant::now())));
         (200, posted)
     }
+}
+
+/// A command as Discord lists it: with ids, and without options where there are none.
+fn listed_command(command: &Value) -> Value {
+    let mut listed = command.clone();
+    let fields = listed.as_object_mut().unwrap();
+    fields.insert("id".to_owned(), json!("1400000000000000001"));
+    fields.insert("version".to_owned(), json!("1400000000000000002"));
+    fields.retain(|_, value| *value != json!([]));
+    let permissions = fields.get("default_member_permissions").map(Value::to_string);
+    fields.insert("default_member_permissions".to_owned(), json!(permissions));
+    listed
 }
 
 fn error(code: u64, message: &str) -> Value {

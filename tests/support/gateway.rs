@@ -30,6 +30,10 @@ struct State {
     heartbeat: Duration,
     /// Heartbeats are not acknowledged.
     deaf: Mutex<bool>,
+    /// Where it says that a session is to be taken up again, if not here.
+    resume_url: Mutex<Option<String>>,
+    /// No session is taken up again.
+    forgetful: Mutex<bool>,
 }
 
 /// The server; it ends with its value.
@@ -45,8 +49,14 @@ impl GatewayStandIn {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap());
-        let (heard, deaf) = (Mutex::default(), Mutex::default());
-        let state = Arc::new(State { heard, url, heartbeat, deaf });
+        let state = Arc::new(State {
+            heard: Mutex::default(),
+            url,
+            heartbeat,
+            deaf: Mutex::default(),
+            resume_url: Mutex::default(),
+            forgetful: Mutex::default(),
+        });
         let (orders, taken) = mpsc::unbounded_channel();
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
@@ -80,6 +90,16 @@ impl GatewayStandIn {
     /// Whether heartbeats are left without an answer.
     pub fn deaf(&self, deaf: bool) {
         *self.state.deaf.lock().unwrap() = deaf;
+    }
+
+    /// Where new sessions are told to be taken up again.
+    pub fn resume_elsewhere(&self, url: &str) {
+        *self.state.resume_url.lock().unwrap() = Some(url.to_owned());
+    }
+
+    /// From now on a RESUME is answered with an invalid session.
+    pub fn forget_sessions(&self) {
+        *self.state.forgetful.lock().unwrap() = true;
     }
 
     /// All messages that came, heartbeats too.
@@ -176,12 +196,14 @@ async fn attend(
                     Some(2) => {
                         let waiting = std::mem::take(&mut session.waiting);
                         *session = Session::default();
+                        let elsewhere = state.resume_url.lock().unwrap().clone();
+                        let resume_url = elsewhere.unwrap_or_else(|| state.url.clone());
                         let welcome = session.event("READY", &json!({
                             "v": 10,
                             "user": { "id": "1", "username": "beadle" },
                             "guilds": [],
                             "session_id": "session-1",
-                            "resume_gateway_url": state.url,
+                            "resume_gateway_url": resume_url,
                             "application": { "id": "22", "flags": 0 },
                         }));
                         send(&mut socket, welcome).await;
@@ -190,6 +212,9 @@ async fn attend(
                             send(&mut socket, event).await;
                         }
                         ready = true;
+                    }
+                    Some(6) if *state.forgetful.lock().unwrap() => {
+                        send(&mut socket, json!({ "op": 9, "d": false })).await;
                     }
                     Some(6) => {
                         for (name, data) in std::mem::take(&mut session.waiting) {

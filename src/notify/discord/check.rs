@@ -7,7 +7,7 @@ use serde_json::Value;
 use serenity::all::Permissions;
 
 use super::permissions::{PIN_MESSAGES, in_channel, in_guild, names, not_mentionable};
-use super::{Bot, gone, text};
+use super::{Bot, CommandList, gone, text};
 use crate::config::{self, Config, Receiver, Via};
 use crate::notify::NotifyError;
 use crate::plan::Agenda;
@@ -180,9 +180,8 @@ fn has_moderated(forum: &Value, tags: &BTreeSet<String>) -> bool {
 /// channels, and may do there what it must. Each with what it is about.
 pub async fn servers(bot: &Bot, config: &Config) -> Vec<(String, Result<String, NotifyError>)> {
     let mut found = vec![("bot".to_owned(), application(bot, &config.discord).await)];
-    let of_commands = config.discord.guild.filter(|_| config.discord.commands);
-    if let Some(id) = of_commands {
-        found.push(("commands".to_owned(), server(bot, id, Permissions::empty()).await));
+    if config.discord.commands {
+        found.push(("commands".to_owned(), commands(bot, &config.discord).await));
     }
     for one in &config.scheduled_events {
         let name = format!("scheduled events {}", one.name);
@@ -213,6 +212,16 @@ async fn application(bot: &Bot, config: &config::Discord) -> Result<String, Noti
         )));
     }
     Ok(name)
+}
+
+/// Whether the bot may have commands where they are wanted.
+async fn commands(bot: &Bot, config: &config::Discord) -> Result<String, NotifyError> {
+    let place = match config.guild {
+        Some(id) => server(bot, id, Permissions::empty()).await?,
+        None => "all servers that the bot is in".to_owned(),
+    };
+    CommandList::of(bot, config).await?.get(bot).await?;
+    Ok(place)
 }
 
 /// Whether the bot is in a server and may do this there.

@@ -8,6 +8,7 @@
 //! | one request, and how fast they may follow each other | `http`, `limits` |
 //! | whether a message that may have been posted is there | `readback` |
 //! | what the bot may do, and needs | `permissions`, `check` |
+//! | which slash commands Discord lists | `commands` |
 //!
 //! Our own small REST client ([`Http`]) instead of a library's, because a durable queue must know
 //! what became of each request: accepted, refused, to be repeated at a time the server names, or
@@ -15,6 +16,7 @@
 
 mod board;
 mod check;
+mod commands;
 mod direct;
 pub mod guild;
 mod http;
@@ -45,6 +47,7 @@ use crate::plan::{Kind, Notification};
 pub use board::Board;
 use check::Needs;
 pub use check::{invitation, servers};
+pub use commands::CommandList;
 pub use http::{Answer, Bot, Http};
 use target::{Channel, Place, Post, Webhook};
 
