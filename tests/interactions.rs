@@ -242,6 +242,21 @@ async fn commands_that_are_no_longer_wanted_are_withdrawn_once() {
 }
 
 #[tokio::test]
+async fn a_refusal_of_commands_is_forgotten_with_the_wish_for_them() {
+    let gateway = GatewayStandIn::start(Duration::from_secs(10));
+    let mut world = world(&gateway);
+    world.edit("api_url =", "admin_channel = \"9\"\napi_url =");
+    world.discord.throw_out();
+    for wanted in [true, false] {
+        let pipeline = world.open(NOW).await;
+        beside(&pipeline, Inbox::default(), parked(&pipeline, wanted)).await;
+        deliver(&pipeline, NOW).await;
+        world.edit("commands = ", "commands = false #");
+    }
+    assert_eq!(world.posts(), ["Slash commands cannot be registered"]);
+}
+
+#[tokio::test]
 async fn a_registration_that_no_answer_came_to_is_tried_again_soon() {
     let gateway = GatewayStandIn::start(Duration::from_secs(10));
     let world = world(&gateway);

@@ -245,7 +245,8 @@ async fn concluded(
             let parked = store.parked().await?;
             if let Some(parked) = parked.into_iter().find(|parked| parked.endpoint == what) {
                 let incident = Incident::CommandsBack { since: parked.since };
-                let notice = pipeline.notice(what, incident, now);
+                // Who no longer wants them need not be told.
+                let notice = pipeline.notice(what, incident, now).filter(|_| discord.commands);
                 store.unpark(what, notice.as_ref(), now).await?;
                 news.notify_one();
             }
