@@ -298,6 +298,10 @@ impl Pipeline {
         for one in shown.iter().filter(|one| one.ends > now && !wanted.contains(&*one.name)) {
             let known = self.store.known(&one.feed, &[one.key.hash64()]).await?;
             let known = known.into_iter().find(|known| known.key == one.key);
+            // Until it is read anew it is not known whether it takes place.
+            if self.store.is_unreadable(&one.feed, &one.key) {
+                continue;
+            }
             let watched = |event: &Event| {
                 let watches = self.config.watches.iter();
                 let mut following = watches.filter(|watch| watch.feeds.contains(&one.feed));

@@ -239,12 +239,14 @@ impl Pipeline {
         };
         let to = item.start.saturating_add(SignedDuration::from_secs(1)).unwrap_or(item.start);
         let now = self.upcoming(item.start, to).await?;
-        Ok(now.iter().any(|one| {
-            one.feed == item.feed
-                && one.key == item.key
-                && one.occurrence.start == item.start
-                && one.occurrence.event.status.is_on()
-        }))
+        // Of an event that is to be read anew there is no later word than this.
+        Ok(self.store.is_unreadable(&item.feed, &item.key)
+            || now.iter().any(|one| {
+                one.feed == item.feed
+                    && one.key == item.key
+                    && one.occurrence.start == item.start
+                    && one.occurrence.event.status.is_on()
+            }))
     }
 
     /// One endpoint's messages, one after the other.

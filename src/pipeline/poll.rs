@@ -11,7 +11,7 @@ use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
-use crate::calendar::{Calendar, Event, Uid, Verdict, Warning, identity, recur};
+use crate::calendar::{Calendar, Event, EventKey, Uid, Verdict, Warning, identity, recur};
 use crate::config::{Feed, FeedUrl};
 use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, PollState, Validators,
@@ -517,15 +517,47 @@ impl Pipeline {
         };
         let (involved, rest) = diff::involved(&glances, &mut reading);
         drop(glances);
-        let known = self.store.known(&feed.name, &involved).await?;
-        let Some(site) = site else { return Ok(diff::diff(known, &rest, reading, cx)) };
-        let outcome = diff::diff(known.clone(), &rest, reading.clone(), cx);
+        let mut known = self.store.known(&feed.name, &involved).await?;
+        let lost = self.replace_unreadable(feed, &reading, &mut known, cx.now);
+        let Some(site) = site else {
+            let mut outcome = diff::diff(known, &rest, reading, cx);
+            outcome.forget.extend(lost);
+            return Ok(outcome);
+        };
+        let mut outcome = diff::diff(known.clone(), &rest, reading.clone(), cx);
         let start = |event: &Event| event.start.instant(cx.zones, cx.zone);
         reading.answers = site.answers(&outcome.questions, start).await;
-        Ok(match reading.answers.is_empty() {
-            true => outcome,
-            false => diff::diff(known, &rest, reading, cx),
-        })
+        if !reading.answers.is_empty() {
+            outcome = diff::diff(known, &rest, reading, cx);
+        }
+        outcome.forget.extend(lost);
+        Ok(outcome)
+    }
+
+    /// Of what is remembered and cannot be read, as much as stands in the reading: as if it had been
+    /// told as it is now. Gives those to be forgotten: they are not in a feed that was read in full.
+    fn replace_unreadable(
+        &self,
+        feed: &Feed,
+        reading: &Reading,
+        known: &mut Vec<Known>,
+        now: Timestamp,
+    ) -> Vec<EventKey> {
+        let publisher = Publisher::of(&reading.prodid);
+        let mut lost = Vec::new();
+        for key in self.store.unreadable(&feed.name) {
+            let is_it =
+                |event: &Event| [false, true].map(|stem| identity::key(event, stem)).contains(&key);
+            match reading.events.iter().find(|(event, _)| is_it(event)) {
+                Some((event, _)) => {
+                    let read = diff::baseline(event.clone(), 0, publisher, now);
+                    known.push(Known { key, ..read });
+                }
+                None if reading.complete && reading.unchanged.met() == 0 => lost.push(key),
+                None => {}
+            }
+        }
+        lost
     }
 
     async fn poll_failed(

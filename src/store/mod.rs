@@ -5,10 +5,12 @@
 //! placeholders, `ON CONFLICT`, `RETURNING`.
 
 mod clock;
+mod integrity;
 mod operation;
 mod order;
 mod parts;
 pub mod people;
+mod salvage;
 pub mod shown;
 mod spool;
 mod trouble;
@@ -25,14 +27,17 @@ use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction, ValueRef};
 
 use crate::calendar::diff::{Glance, Known, Marks, Presence, Told};
 use crate::calendar::{Event, EventKey};
 use crate::plan::Notification;
+use integrity::Depth;
+use salvage::Suspects;
 use shown::Shown;
 pub use spool::Spool;
 use trouble::Line;
+pub use trouble::{crashed, watch_for_crashes};
 pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
@@ -48,8 +53,9 @@ const KEEP_TOLD: SignedDuration = SignedDuration::from_hours(24 * 7);
 #[derive(Debug)]
 pub struct Store {
     connection: Line,
+    suspects: Suspects,
     /// Held while this process is the one that polls and delivers.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 /// Who may use the state at the same time.
@@ -69,10 +75,21 @@ pub enum StoreError {
     Absent(PathBuf),
     #[error("the state folder {} cannot be used", .0.display())]
     Folder(PathBuf, #[source] std::io::Error),
+    #[error("the state {} is a file, not a folder", .0.display())]
+    NoFolder(PathBuf),
     #[error("{} cannot be used", .0.display())]
     File(PathBuf, #[source] io::Error),
+    #[error("{} cannot be given to {owner}, who owns the state folder", .file.display())]
+    Owner {
+        file: PathBuf,
+        owner: u32,
+        #[source]
+        error: io::Error,
+    },
     #[error("the database is damaged: {0}")]
     Damaged(String),
+    #[error("the backup is damaged: {0}")]
+    BadBackup(String),
     #[error("{} is no state of beadle", .0.display())]
     Foreign(PathBuf),
     #[error("events cannot be kept on disk while a feed is read for the first time")]
@@ -103,9 +120,11 @@ impl StoreError {
             StoreError::File(_, error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Some("name a file that is not there yet")
             }
-            StoreError::Damaged(_) | StoreError::Foreign(_) => {
-                Some("take another backup; nothing was changed")
-            }
+            StoreError::NoFolder(_) => Some("name a folder as `state`, or move the file away"),
+            StoreError::Owner { .. } => Some("run this as that user, or as root"),
+            StoreError::Damaged(_) => Some(trouble::DAMAGED),
+            StoreError::BadBackup(_) => Some("take another backup; nothing was changed"),
+            StoreError::Foreign(_) => Some("name beadle's own file or folder; nothing was changed"),
             StoreError::Ambiguous(_) => Some("give more of the id; see `beadle outbox list`"),
             StoreError::File(..) | StoreError::Corrupt(_) => None,
         }
@@ -113,6 +132,25 @@ impl StoreError {
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// What is read of a row of each table. The long texts come as bytes: one that is no text any more
+/// is then an error of its row and not of the query.
+macro_rules! columns {
+    (event) => {
+        "feed, key, fingerprint, presence, told_state, CAST(told AS BLOB) AS told, \
+         CAST(seen AS BLOB) AS seen, since, revision"
+    };
+    (shown) => {
+        "target, name, feed, key, state, remote_id, hash, revision, \
+         CAST(first AS BLOB) AS first, starts, ends, pinned, since"
+    };
+    (outbox) => {
+        "id, endpoint, CAST(notification AS BLOB) AS notification, state, planned_at, due_at, \
+         not_after, position, attempt_at, attempts, CAST(payload AS BLOB) AS payload, remote_id, \
+         last_error, settled_at, doubt_since"
+    };
+}
+use columns;
 
 /// Fingerprints in one row.
 const PART: usize = 4096;
@@ -357,18 +395,27 @@ impl Store {
     /// Opens the database in a folder, making both if they are not there and may be made.
     pub async fn open(folder: &Path, access: Access) -> Result<Self> {
         let file = folder.join("beadle.db");
+        if folder.exists() && !folder.is_dir() {
+            return Err(StoreError::NoFolder(folder.to_owned()));
+        }
         let lock = match access {
             Access::Exclusive => {
-                let failed = |error| StoreError::Folder(folder.to_owned(), error);
-                std::fs::create_dir_all(folder).map_err(failed)?;
+                upkeep::new_folder(folder)
+                    .map_err(|error| StoreError::Folder(folder.to_owned(), error))?;
                 Some(lock(folder)?)
             }
-            Access::Shared if !file.exists() => return Err(StoreError::Absent(folder.to_owned())),
-            Access::Shared => None,
+            // One that was begun, and not more.
+            Access::Shared if std::fs::metadata(&file).is_ok_and(|data| data.len() > 0) => None,
+            Access::Shared => return Err(StoreError::Absent(folder.to_owned())),
         };
         let mut connection = connect(&file).await?;
+        if access == Access::Exclusive {
+            integrity::look_through(&mut connection, Depth::at_start(&file)).await?;
+        }
         migrate(&mut connection).await?;
-        Ok(Store { connection: Line::new(file, connection), _lock: lock })
+        integrity::compare_schema(&mut connection).await?;
+        let connection = Line::new(file, connection);
+        Ok(Store { connection, suspects: Suspects::default(), lock })
     }
 
     /// Whether a beadle is polling and delivering with the state in `folder` now.
@@ -383,7 +430,11 @@ impl Store {
             .bind(name)
             .fetch_optional(&mut *connection)
             .await?;
-        row.as_ref().map(feed_state).transpose().map(Option::unwrap_or_default)
+        let mut state = row.as_ref().map(feed_state).transpose()?.unwrap_or_default();
+        if self.suspects.any_of(name) {
+            (state.etag, state.last_modified) = (None, None);
+        }
+        Ok(state)
     }
 
     /// The fingerprints of the last body's slices, in its order.
@@ -395,6 +446,9 @@ impl Store {
             .await?;
         let parts = usize::try_from(parts.try_get::<i64, _>("parts")?).unwrap_or_default();
         let mut all = Vec::with_capacity(parts * PART);
+        if self.suspects.any_of(feed) {
+            return Ok(all);
+        }
         let mut rows = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1 ORDER BY part")
             .bind(feed)
             .fetch(&mut *connection);
@@ -421,7 +475,8 @@ impl Store {
             };
             glances.push(Glance {
                 key: row.try_get::<i64, _>("hash")?.cast_unsigned(),
-                fingerprint: fingerprint(&row)?,
+                // Without one, it is none that a reading has met.
+                fingerprint: fingerprint(&row).unwrap_or_default(),
                 starts: row.try_get("starts")?,
                 marks: Marks {
                     uid: mark("uid_mark")?,
@@ -441,14 +496,16 @@ impl Store {
         let mut connection = self.connection.lock().await;
         let mut found = Vec::new();
         for key in keys {
-            let rows = sqlx::query("SELECT * FROM event WHERE feed = $1 AND hash = $2")
-                .bind(feed)
-                .bind(key.cast_signed())
-                .fetch_all(&mut *connection)
-                .await?;
-            for row in &rows {
-                found.push(known(row)?);
-            }
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                columns!(event),
+                " FROM event WHERE feed = $1 AND hash = $2"
+            ))
+            .bind(feed)
+            .bind(key.cast_signed())
+            .fetch_all(&mut *connection)
+            .await?;
+            found.extend(self.readable(&mut connection, &rows, known).await?);
         }
         Ok(found)
     }
@@ -456,19 +513,24 @@ impl Store {
     /// One event as last read; none if it is not in the feed.
     pub async fn event(&self, feed: &str, key: &EventKey) -> Result<Option<Event>> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query("SELECT seen FROM event WHERE feed = $1 AND key = $2 AND presence <> 'missing' AND told_state <> 'withdrawn'")
-            .bind(feed)
-            .bind(key.0.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
-        row.map(|row| json(&row, "seen")).transpose()
+        let row = sqlx::query(
+            "SELECT feed, key, CAST(seen AS BLOB) AS seen FROM event WHERE feed = $1 AND key = $2 \
+             AND presence <> 'missing' AND told_state <> 'withdrawn'",
+        )
+        .bind(feed)
+        .bind(key.0.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+        let seen = |row: &AnyRow| json(row, "seen");
+        Ok(self.readable(&mut connection, row.as_slice(), seen).await?.pop())
     }
 
     /// The events of a feed that are over the soonest, in order of their start.
     pub async fn soonest(&self, feed: &str, now: Timestamp, limit: u32) -> Result<Vec<Event>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(
-            "SELECT seen FROM (SELECT seen, starts, key FROM event \
+            "SELECT feed, key, CAST(seen AS BLOB) AS seen FROM \
+                 (SELECT feed, seen, starts, key FROM event \
                  WHERE feed = $1 AND ends > $2 AND presence = 'listed' \
                  ORDER BY ends, starts, hash LIMIT $3) AS soonest \
              ORDER BY starts, key",
@@ -478,7 +540,7 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&mut *connection)
         .await?;
-        rows.iter().map(|row| json(row, "seen")).collect()
+        self.readable(&mut connection, &rows, |row| json(row, "seen")).await
     }
 
     /// The events of all feeds that may have an occurrence in `[from, to)`, with the name and key of
@@ -489,16 +551,19 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(between!("feed, key, seen", "told_state <> 'withdrawn'"))
-            .bind(from.as_millisecond())
-            .bind(to.as_millisecond())
-            .fetch_all(&mut *connection)
-            .await?;
-        let event = |row| {
-            Ok((AnyRow::try_get(row, "feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
+        let rows = sqlx::query(between!(
+            "feed, key, CAST(seen AS BLOB) AS seen",
+            "told_state <> 'withdrawn'"
+        ))
+        .bind(from.as_millisecond())
+        .bind(to.as_millisecond())
+        .fetch_all(&mut *connection)
+        .await?;
+        let event = |row: &AnyRow| {
+            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
         };
         let mut events: Vec<(String, EventKey, Event)> =
-            rows.iter().map(event).collect::<Result<_>>()?;
+            self.readable(&mut connection, &rows, event).await?;
         events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(events)
     }
@@ -594,6 +659,7 @@ impl Store {
         if let Some(watermark) = commit.watermark {
             write_watermark(&mut tx, watermark).await?;
         }
+        self.suspects.after_poll(&mut tx, commit).await?;
         Ok(tx.commit().await?)
     }
 
@@ -667,7 +733,7 @@ impl Store {
         of_each: u32,
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
+        let rows = sqlx::query(concat!(
             "UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1, \
                  doubt_since = COALESCE(doubt_since, $1) \
              WHERE id IN (SELECT id FROM (SELECT id, due_at, position, ROW_NUMBER() OVER \
@@ -677,15 +743,16 @@ impl Store {
                  AND endpoint NOT IN \
                      (SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until > $1)) AS due \
                  WHERE turn <= $4 ORDER BY turn, due_at, position, id LIMIT $3) \
-             RETURNING *",
-        )
+             RETURNING ",
+            columns!(outbox),
+        ))
         .bind(now.as_millisecond())
         .bind(now.as_millisecond().saturating_add(millis(lease)))
         .bind(i64::from(limit))
         .bind(i64::from(of_each))
         .fetch_all(&mut *connection)
         .await?;
-        let mut due = rows.iter().map(delivery).collect::<Result<Vec<_>>>()?;
+        let mut due = self.readable_deliveries(&mut connection, &rows, now).await?;
         for one in &mut due {
             // The present attempt, which the statement has written into the row.
             let is_other = |since: &Timestamp| since.as_millisecond() != now.as_millisecond();
@@ -907,15 +974,17 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT * FROM outbox WHERE state = $1 OR ($1 = '' AND state <> 'sent') \
-             ORDER BY due_at DESC, position, id LIMIT $2",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(outbox),
+            " FROM outbox WHERE state = $1 \
+             OR ($1 = '' AND state <> 'sent') ORDER BY due_at DESC, position, id LIMIT $2"
+        ))
         .bind(state.map_or("", DeliveryState::as_str))
         .bind(i64::from(limit))
         .fetch_all(&mut *connection)
         .await?;
-        rows.iter().map(delivery).collect()
+        Ok(rows.iter().filter_map(salvage::delivery_if_readable).collect())
     }
 
     /// How many deliveries are in each state.
@@ -961,13 +1030,16 @@ impl Store {
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let rows = sqlx::query("SELECT * FROM outbox WHERE SUBSTR(id, 1, LENGTH($1)) = $1")
-            .bind(prefix)
-            .fetch_all(&mut *tx)
-            .await?;
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(outbox),
+            " FROM outbox WHERE SUBSTR(id, 1, LENGTH($1)) = $1"
+        ))
+        .bind(prefix)
+        .fetch_all(&mut *tx)
+        .await?;
         let mut meant = Vec::new();
-        for row in &rows {
-            let one = delivery(row)?;
+        for one in rows.iter().filter_map(salvage::delivery_if_readable) {
             let is_meant = !prefix.is_empty() || one.state == DeliveryState::Dead;
             let state = one.state.after(happening).filter(|_| is_meant);
             meant.extend(state.map(|state| (one, state)));
@@ -1023,25 +1095,21 @@ impl Store {
 
 /// Opens a database file, making it if it is not there.
 async fn connect(file: &Path) -> Result<AnyConnection> {
-    let file =
-        std::path::absolute(file).map_err(|error| StoreError::File(file.to_owned(), error))?;
-    upkeep::new_file(&file).or_else(|error| match error.kind() {
+    upkeep::new_file(file).or_else(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => Ok(()),
-        _ => Err(StoreError::File(file.clone(), error)),
+        _ => Err(StoreError::File(file.to_owned(), error)),
     })?;
-    // As a URL, since the path may hold blanks and question marks.
-    let url = url::Url::from_file_path(&file)
-        .map_err(|()| StoreError::Corrupt(format!("the path {}", file.display())))?;
-    let url = format!("sqlite://{}?mode=rw", url.path());
-    sqlx::any::install_default_drivers();
-    let mut connection = AnyConnection::connect(&url).await?;
+    let mut connection = integrity::plain(file, "rw").await?;
+    // Another beadle command may be looking at the same time.
+    connection.execute("PRAGMA busy_timeout = 10000").await?;
+    integrity::recognise(&mut connection, file).await?;
     for pragma in [
-        // Another beadle command may be looking at the same time.
-        "PRAGMA busy_timeout = 10000",
         "PRAGMA journal_mode = WAL",
         // A notice that was recorded as sent must still be so after a power cut.
         "PRAGMA synchronous = FULL",
         "PRAGMA foreign_keys = ON",
+        // A page that makes no sense is damage at once.
+        "PRAGMA cell_size_check = ON",
         // In KiB: it stays for as long as the program runs, and the system has a cache of its own.
         "PRAGMA cache_size = -1024",
     ] {
@@ -1055,6 +1123,8 @@ fn lock(folder: &Path) -> Result<File> {
     let failed = |error| StoreError::Folder(folder.to_owned(), error);
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(folder.join("beadle.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
@@ -1078,10 +1148,12 @@ async fn migrate(connection: &mut AnyConnection) -> Result<()> {
     if version(connection).await.is_ok_and(|found| found == MIGRATIONS.len()) {
         return Ok(());
     }
-    connection
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let mark = format!("PRAGMA application_id = {}", integrity::APPLICATION_ID);
+    (&mut *tx).execute(AssertSqlSafe(mark)).await?;
+    (&mut *tx)
         .execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")
         .await?;
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     let found = version(&mut tx).await?;
     if found > MIGRATIONS.len() {
         return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
@@ -1303,9 +1375,9 @@ fn feed_state(row: &AnyRow) -> Result<FeedState> {
 
 fn known(row: &AnyRow) -> Result<Known> {
     let seen: Event = json(row, "seen")?;
-    let told = match row.try_get::<Option<String>, _>("told")? {
-        Some(_) => json(row, "told")?,
-        None => seen.clone(),
+    let told = match row.try_get_raw("told")?.is_null() {
+        true => seen.clone(),
+        false => json(row, "told")?,
     };
     let told_state: String = row.try_get("told_state")?;
     let presence: String = row.try_get("presence")?;
@@ -1352,7 +1424,10 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
         position: u32::try_from(row.try_get::<i64, _>("position")?).unwrap_or(u32::MAX),
         attempt_at: at("attempt_at")?,
         attempts: u32::try_from(row.try_get::<i64, _>("attempts")?).unwrap_or(u32::MAX),
-        payload: row.try_get("payload")?,
+        payload: match row.try_get_raw("payload")?.is_null() {
+            true => None,
+            false => Some(text(row, "payload")?.to_owned()),
+        },
         remote_id: row.try_get("remote_id")?,
         last_error: row.try_get("last_error")?,
         settled_at: row.try_get::<Option<i64>, _>("settled_at")?.map(instant).transpose()?,
@@ -1361,8 +1436,14 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T> {
-    let text: &str = row.try_get(column)?;
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+    serde_json::from_str(text(row, column)?)
+        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+}
+
+/// A text that was read as bytes.
+fn text<'r>(row: &'r AnyRow, column: &str) -> Result<&'r str> {
+    str::from_utf8(row.try_get(column)?)
+        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Row};
 
-use super::{Delivery, Result, Store, delivery, delivery_id, millis};
+use super::{Delivery, Result, Store, columns, delivery, delivery_id, millis};
 use crate::calendar::EventKey;
 
 /// A thread is remembered this long after its last message.
@@ -41,14 +41,15 @@ impl Store {
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         let mut parts = Vec::new();
         for (number, payload) in (1..MAX_PARTS).zip(rest) {
-            let row = sqlx::query(
+            let row = sqlx::query(concat!(
                 "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, \
                      due_at, not_after, position, attempt_at, attempts, lease_until, payload) \
                  SELECT $2, endpoint, source, notification, state, planned_at, due_at, not_after, \
                      position + $3, attempt_at, attempts, lease_until, $4 \
                  FROM outbox WHERE id = $1 AND payload IS NULL \
-                 ON CONFLICT (id) DO NOTHING RETURNING *",
-            )
+                 ON CONFLICT (id) DO NOTHING RETURNING ",
+                columns!(outbox),
+            ))
             .bind(whole.id.as_str())
             .bind(delivery_id(&whole.endpoint, &format!("{}\npart {}", whole.id, number + 1)))
             .bind(number)

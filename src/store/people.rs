@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{Connection, Row};
 
-use super::{Delivery, DeliveryState, Result, Store, StoreError, Tx, delivery, instant, to_json};
+use super::salvage::delivery_if_readable;
+use super::{Delivery, DeliveryState, Result, Store, StoreError, Tx, columns, instant, to_json};
 use crate::calendar::diff::Known;
 use crate::calendar::{EventKey, Uid};
 
@@ -250,15 +251,17 @@ impl Store {
         let needle = format!("\"key\":{}", to_json(&key.0)?);
         let escaped = needle.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT * FROM outbox WHERE notification LIKE $1 ESCAPE '\\' \
-             ORDER BY due_at DESC, position, id LIMIT $2",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(outbox),
+            " FROM outbox WHERE notification LIKE $1 \
+             ESCAPE '\\' ORDER BY due_at DESC, position, id LIMIT $2"
+        ))
         .bind(format!("%{escaped}%"))
         .bind(MAX_ROWS)
         .fetch_all(&mut *connection)
         .await?;
-        let mut found = rows.iter().map(delivery).collect::<Result<Vec<_>>>()?;
+        let mut found: Vec<_> = rows.iter().filter_map(delivery_if_readable).collect();
         found.retain(|one| {
             one.notification.items.iter().any(|item| item.feed == feed && item.key == *key)
         });

@@ -5,8 +5,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection, Row};
 
 use super::{
-    NewDelivery, Result, Store, StoreError, insert_deliveries, instant, json, known, millis,
-    to_json,
+    NewDelivery, Result, Store, StoreError, columns, insert_deliveries, instant, json, known,
+    millis, to_json,
 };
 use crate::calendar::EventKey;
 use crate::calendar::diff::Known;
@@ -97,9 +97,11 @@ impl Store {
     /// Everything a target shows for a purpose, what ends first before the others.
     pub async fn shown(&self, target: &str, purpose: Purpose) -> Result<Vec<Shown>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT * FROM shown WHERE target = $1 AND purpose = $2 ORDER BY ends, name",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(shown),
+            " FROM shown WHERE target = $1 AND purpose = $2 ORDER BY ends, name"
+        ))
         .bind(target)
         .bind(purpose.as_str())
         .fetch_all(&mut *connection)
@@ -116,13 +118,16 @@ impl Store {
     ) -> Result<Option<Shown>> {
         let mut connection = self.connection.lock().await;
         let purpose = Purpose::Announcement;
-        let row =
-            sqlx::query("SELECT * FROM shown WHERE target = $1 AND purpose = $2 AND name = $3")
-                .bind(target)
-                .bind(purpose.as_str())
-                .bind(announcement_name(feed, key))
-                .fetch_optional(&mut *connection)
-                .await?;
+        let row = sqlx::query(concat!(
+            "SELECT ",
+            columns!(shown),
+            " FROM shown WHERE target = $1 AND purpose = $2 AND name = $3"
+        ))
+        .bind(target)
+        .bind(purpose.as_str())
+        .bind(announcement_name(feed, key))
+        .fetch_optional(&mut *connection)
+        .await?;
         row.map(|row| shown(&row, purpose)).transpose()
     }
 
@@ -131,13 +136,15 @@ impl Store {
     pub async fn outdated_announcements(&self, target: &str) -> Result<Vec<(Shown, Known)>> {
         let mut connection = self.connection.lock().await;
         let purpose = Purpose::Announcement;
-        let rows = sqlx::query(
-            "SELECT shown.* FROM shown JOIN event \
-                 ON event.feed = shown.feed AND event.key = shown.key \
-             WHERE shown.target = $1 AND shown.purpose = $2 \
-                 AND (shown.revision <> event.revision OR shown.state = 'intended') \
-             ORDER BY shown.ends, shown.name",
-        )
+        let rows = sqlx::query(concat!(
+            "SELECT ",
+            columns!(shown),
+            " FROM shown WHERE target = $1 AND purpose = $2 \
+             AND EXISTS (SELECT 1 FROM event WHERE event.feed = shown.feed \
+                 AND event.key = shown.key \
+                 AND (shown.revision <> event.revision OR shown.state = 'intended')) \
+             ORDER BY ends, name"
+        ))
         .bind(target)
         .bind(purpose.as_str())
         .fetch_all(&mut *connection)
@@ -145,12 +152,17 @@ impl Store {
         let mut outdated = Vec::new();
         for row in &rows {
             let shown = shown(row, purpose)?;
-            let row = sqlx::query("SELECT * FROM event WHERE feed = $1 AND key = $2")
-                .bind(shown.feed.as_str())
-                .bind(shown.key.0.as_str())
-                .fetch_one(&mut *connection)
-                .await?;
-            outdated.push((shown, known(&row)?));
+            let row = sqlx::query(concat!(
+                "SELECT ",
+                columns!(event),
+                " FROM event WHERE feed = $1 AND key = $2"
+            ))
+            .bind(shown.feed.as_str())
+            .bind(shown.key.0.as_str())
+            .fetch_all(&mut *connection)
+            .await?;
+            let known = self.readable(&mut connection, &row, known).await?.pop();
+            outdated.extend(known.map(|known| (shown, known)));
         }
         Ok(outdated)
     }
@@ -256,7 +268,6 @@ pub(super) async fn tidy(connection: &mut AnyConnection, now: Timestamp) -> Resu
 fn shown(row: &AnyRow, purpose: Purpose) -> Result<Shown> {
     let state: &str = row.try_get("state")?;
     let states = [State::Intended, State::Shown, State::Removed];
-    let first: Option<String> = row.try_get("first")?;
     Ok(Shown {
         target: row.try_get("target")?,
         purpose,
@@ -270,7 +281,8 @@ fn shown(row: &AnyRow, purpose: Purpose) -> Result<Shown> {
         remote_id: row.try_get("remote_id")?,
         hash: row.try_get::<i64, _>("hash")?.cast_unsigned(),
         revision: row.try_get::<i64, _>("revision")?.unsigned_abs(),
-        first: first.map(|_| json(row, "first")).transpose()?,
+        // An announcement of which this is lost is not edited any more.
+        first: json(row, "first").ok(),
         starts: instant(row.try_get("starts")?)?,
         ends: instant(row.try_get("ends")?)?,
         pinned: row.try_get::<i64, _>("pinned")? != 0,

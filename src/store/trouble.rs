@@ -1,10 +1,12 @@
 //! What a refusal of SQLite means, whether it passes, and how to go on after it.
 
+use std::panic;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use sqlx::AnyConnection;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{Store, StoreError, connect};
 
@@ -41,6 +43,30 @@ impl Store {
     }
 }
 
+/// The thread on which sqlx speaks to SQLite has panicked.
+static CRASHED: Notify = Notify::const_new();
+
+/// From now on [`crashed`] hears of panics.
+pub fn watch_for_crashes() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        before(what);
+        if thread::current().name().is_some_and(|name| name.starts_with("sqlx-")) {
+            CRASHED.notify_one();
+        }
+    }));
+}
+
+/// Waits for a panic of the thread on which sqlx speaks to SQLite. What was asked of it then may
+/// never be answered, so whoever waits for an answer has to wait for this as well.
+pub async fn crashed() -> StoreError {
+    CRASHED.notified().await;
+    StoreError::Sql(sqlx::Error::WorkerCrashed)
+}
+
+pub(super) const DAMAGED: &str = "beadle.db is damaged, and was left as it is: `beadle doctor` \
+                                  says more; restore a backup, or move it away and start anew";
+
 /// <https://www.sqlite.org/rescode.html>
 const BUSY: u32 = 5;
 const LOCKED: u32 = 6;
@@ -68,16 +94,22 @@ impl StoreError {
 }
 
 pub(super) fn hint(error: &sqlx::Error) -> Option<&'static str> {
+    if matches!(error, sqlx::Error::WorkerCrashed | sqlx::Error::ColumnDecode { .. }) {
+        return Some(DAMAGED);
+    }
     Some(match code(error)? {
         BUSY | LOCKED => "another program is writing to beadle.db: end it",
         FULL => "the disk is full: make room",
         IO => "see whether the disk is full, or failing",
         READ_ONLY | CANNOT_OPEN => "check that the state folder can be written by this user",
-        CORRUPT | NOT_A_DATABASE => {
-            "beadle.db is damaged: restore a backup, or move it away and start anew"
-        }
+        CORRUPT | NOT_A_DATABASE => DAMAGED,
         _ => return None,
     })
+}
+
+/// Whether SQLite itself finds the file damaged.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    code(error) == Some(CORRUPT)
 }
 
 /// The primary result code: the low byte of what SQLite says.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::{Result, Store, fingerprint, json};
 use crate::calendar::Event;
@@ -20,7 +21,7 @@ impl Store {
     ) -> Result<Vec<(u64, Event)>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(
-            "SELECT hash, seen FROM event WHERE feed = $1 AND hash > $2 AND ends > $3 \
+            "SELECT feed, key, hash, CAST(seen AS BLOB) AS seen FROM event WHERE feed = $1 AND hash > $2 AND ends > $3 \
              AND presence = 'listed' ORDER BY hash LIMIT $4",
         )
         .bind(feed)
@@ -29,8 +30,9 @@ impl Store {
         .bind(i64::from(limit))
         .fetch_all(&mut *connection)
         .await?;
-        let event = |row| Ok((i64::cast_unsigned(Row::try_get(row, "hash")?), json(row, "seen")?));
-        rows.iter().map(event).collect()
+        let event =
+            |row: &AnyRow| Ok((row.try_get::<i64, _>("hash")?.cast_unsigned(), json(row, "seen")?));
+        self.readable(&mut connection, &rows, event).await
     }
 
     /// When each of a feed's events starts, in milliseconds since 1970, by the fingerprint of the
@@ -41,7 +43,9 @@ impl Store {
             .bind(feed)
             .fetch_all(&mut *connection)
             .await?;
-        rows.iter().map(|row| Ok((fingerprint(row)?, row.try_get("starts")?))).collect()
+        let start =
+            |row: &AnyRow| Ok((fingerprint(row).unwrap_or_default(), row.try_get("starts")?));
+        rows.iter().map(start).collect()
     }
 
     /// Forgets all but `keep` of a feed's events that are no longer in it; those first met longest

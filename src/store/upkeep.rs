@@ -5,15 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, Connection, Row};
+use sqlx::{Connection, Row};
 
+use super::integrity::{self, Depth};
 use super::{
-    DeliveryState, Result, Store, StoreError, connect, lock, migrate, millis, version,
-    write_watermark,
+    DeliveryState, Result, Store, StoreError, connect, instant, lock, migrate, millis, trouble,
+    version, write_watermark,
 };
 
-/// Findings of an integrity check that are reported.
-const FINDINGS: u32 = 10;
 /// A delivery waits this long beyond its time before it counts as stuck.
 const STUCK: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
@@ -38,6 +37,8 @@ pub struct Soundness {
     pub stuck: u64,
     /// Leases: with no process running, messages of which it is not known whether they were sent.
     pub leased: u64,
+    /// The last time at which something was noted; by a clock that is right, in the past.
+    pub newest: Option<Timestamp>,
 }
 
 impl Store {
@@ -54,15 +55,26 @@ impl Store {
         remove(&part).map_err(failed)?;
         new_file(&part).map_err(failed)?;
         let name = part.to_str().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
-        let mut connection = self.connection.lock().await;
-        let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&mut *connection).await;
+        let copied = self.copy(&part, name).await;
         if let Err(error) = copied {
             let _ = fs::remove_file(&part);
-            return Err(error.into());
+            return Err(error);
         }
         File::open(&part).and_then(|file| file.sync_all()).map_err(failed)?;
         fs::rename(&part, to).map_err(failed)?;
         sync_folder_of(to).map_err(failed)
+    }
+
+    /// Copies the database, looking through it before and through the copy afterwards: what is
+    /// damaged may be copied without an error, and be incomplete.
+    async fn copy(&self, to: &Path, name: &str) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        integrity::look_through(&mut connection, Depth::Full).await?;
+        sqlx::query("VACUUM INTO $1").bind(name).execute(&mut *connection).await?;
+        drop(connection);
+        let mut copy = integrity::plain(to, "ro").await?;
+        integrity::look_through(&mut copy, Depth::Full).await?;
+        Ok(copy.close().await?)
     }
 
     /// Looks through the whole file.
@@ -70,10 +82,10 @@ impl Store {
         let mut connection = self.connection.lock().await;
         let size = |name: &str| fs::metadata(folder.join(name)).map_or(0, |data| data.len());
         let size = size("beadle.db") + size("beadle.db-wal");
-        let damage = damage(&mut connection).await?;
+        let damage = integrity::damage(&mut connection, Depth::Full).await?;
         if !damage.is_empty() {
             // What it says besides is not to be relied upon.
-            return Ok(Soundness { damage, size, stuck: 0, leased: 0 });
+            return Ok(Soundness { damage, size, stuck: 0, leased: 0, newest: None });
         }
         let overdue = now.as_millisecond().saturating_sub(millis(STUCK));
         let row = sqlx::query(
@@ -91,7 +103,17 @@ impl Store {
         let count = |name: &str| -> Result<u64> {
             Ok(u64::try_from(row.try_get::<i64, _>(name)?).unwrap_or(0))
         };
-        Ok(Soundness { damage, size, stuck: count("stuck")?, leased: count("leased")? })
+        let (stuck, leased) = (count("stuck")?, count("leased")?);
+        let row = sqlx::query(
+            "SELECT MAX(at) AS at FROM (SELECT MAX(planned_at) AS at FROM outbox \
+             UNION ALL SELECT MAX(settled_at) FROM outbox UNION ALL SELECT MAX(changed_at) FROM feed \
+             UNION ALL SELECT MAX(baseline_at) FROM feed UNION ALL SELECT MAX(since) FROM event \
+             UNION ALL SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'watermark') AS times",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
+        let newest = row.try_get::<Option<i64>, _>("at")?.map(instant).transpose()?;
+        Ok(Soundness { damage, size, stuck, leased, newest })
     }
 }
 
@@ -104,8 +126,12 @@ impl Store {
 /// the backup and was never told is lost, which the caller has to say.
 pub async fn restore(folder: &Path, from: &Path, now: Timestamp) -> Result<Restored> {
     let failed = |error| StoreError::Folder(folder.to_owned(), error);
-    fs::create_dir_all(folder).map_err(failed)?;
+    if folder.exists() && !folder.is_dir() {
+        return Err(StoreError::NoFolder(folder.to_owned()));
+    }
+    new_folder(folder).map_err(failed)?;
     let _lock = lock(folder)?;
+    give_to_owner(folder, &folder.join("beadle.lock"))?;
     let new = folder.join("beadle.db.restoring");
     for name in companions(&new) {
         remove(&name).map_err(failed)?;
@@ -130,6 +156,10 @@ pub async fn restore(folder: &Path, from: &Path, now: Timestamp) -> Result<Resto
             return Err(error);
         }
     };
+    if let Err(error) = give_to_owner(folder, &new) {
+        remove(&new).map_err(failed)?;
+        return Err(error);
+    }
     File::open(&new).and_then(|file| file.sync_all()).map_err(failed)?;
     let set_aside = set_aside(folder, now).map_err(failed)?;
     let place = folder.join("beadle.db");
@@ -139,19 +169,23 @@ pub async fn restore(folder: &Path, from: &Path, now: Timestamp) -> Result<Resto
 
 /// Checks the copy of a backup, brings it to this version, and makes it quiet.
 async fn prepare(file: &Path, from: &Path, now: Timestamp) -> Result<u64> {
-    let not_sqlite = |error| match error {
-        StoreError::Sql(sqlx::Error::Database(_)) => StoreError::Foreign(from.to_owned()),
+    let of_backup = |error| match error {
+        StoreError::Sql(error) if trouble::is_damage(&error) => {
+            StoreError::BadBackup(error.to_string())
+        }
+        StoreError::Damaged(what) => StoreError::BadBackup(what),
+        StoreError::Sql(sqlx::Error::Database(_)) | StoreError::Foreign(_) => {
+            StoreError::Foreign(from.to_owned())
+        }
         other => other,
     };
-    let mut connection = connect(file).await.map_err(not_sqlite)?;
-    let damage = damage(&mut connection).await?;
-    if let Some(first) = damage.first() {
-        return Err(StoreError::Damaged(first.clone()));
-    }
+    let mut connection = connect(file).await.map_err(of_backup)?;
+    integrity::look_through(&mut connection, Depth::Full).await.map_err(of_backup)?;
     if version(&mut connection).await.is_err() {
         return Err(StoreError::Foreign(from.to_owned()));
     }
     migrate(&mut connection).await?;
+    integrity::compare_schema(&mut connection).await.map_err(of_backup)?;
     let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
     for sql in [
         "DELETE FROM event",
@@ -187,7 +221,13 @@ fn set_aside(folder: &Path, now: Timestamp) -> io::Result<Option<PathBuf>> {
         return Ok(None);
     }
     let at = now.strftime("%Y%m%dT%H%M%SZ");
-    let aside = folder.join(format!("beadle.db.before-restore-{at}"));
+    let name = |number: u32| match number {
+        1 => folder.join(format!("beadle.db.before-restore-{at}")),
+        _ => folder.join(format!("beadle.db.before-restore-{at}-{number}")),
+    };
+    // Not the name of another that was set aside, nor that of its log.
+    let is_free = |aside: &PathBuf| !companions(aside).iter().any(|file| file.exists());
+    let aside = (1..).map(name).find(is_free).unwrap_or_else(|| name(0));
     // The log first: a database without its log is an older state, but another's log damages it.
     for (from, to) in companions(&place).into_iter().zip(companions(&aside)).rev() {
         if from.exists() {
@@ -206,18 +246,6 @@ fn companions(file: &Path) -> [PathBuf; 3] {
     })
 }
 
-async fn damage(connection: &mut AnyConnection) -> Result<Vec<String>> {
-    let check = format!("PRAGMA integrity_check({FINDINGS})");
-    let rows = match sqlx::query(sqlx::AssertSqlSafe(check)).fetch_all(connection).await {
-        Ok(rows) => rows,
-        // Damage that the check itself cannot get past.
-        Err(sqlx::Error::Database(error)) => return Ok(vec![error.message().to_owned()]),
-        Err(error) => return Err(error.into()),
-    };
-    let texts: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
-    Ok(texts.into_iter().filter(|text| text != "ok").collect())
-}
-
 /// Makes an empty file that only its owner can read: the state says who asked for reminders.
 pub(super) fn new_file(path: &Path) -> io::Result<()> {
     let mut options = File::options();
@@ -225,6 +253,43 @@ pub(super) fn new_file(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).map(drop)
+}
+
+/// Makes the state folder, where it is not there; for its owner only, for the same reason.
+pub(super) fn new_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        fs::create_dir_all(above)?;
+    }
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// What root puts into the state folder of another user must be that user's.
+#[cfg(unix)]
+fn give_to_owner(folder: &Path, file: &Path) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let failed = |error| StoreError::Folder(folder.to_owned(), error);
+    let (theirs, ours) =
+        (fs::metadata(folder).map_err(failed)?, fs::metadata(file).map_err(failed)?);
+    if theirs.uid() == ours.uid() {
+        return Ok(());
+    }
+    chown(file, Some(theirs.uid()), Some(theirs.gid())).map_err(|error| StoreError::Owner {
+        file: file.to_owned(),
+        owner: theirs.uid(),
+        error,
+    })
+}
+
+/// Owners are known on Unix only.
+#[cfg(not(unix))]
+fn give_to_owner(_: &Path, _: &Path) -> Result<()> {
+    Ok(())
 }
 
 fn remove(path: &Path) -> io::Result<()> {
