@@ -17,7 +17,7 @@ use crate::calendar::{Calendar, Event, Occurrence, Status, When, Window, Zones, 
 use crate::config::{Config, Feed};
 use crate::fetch::{FetchError, FetchErrorKind, Fetched, Fetcher, Validators};
 use crate::message::{self, Style};
-use crate::notify::{DeliveryContext, Endpoint, Registry, discord};
+use crate::notify::{DeliveryContext, Endpoint, NotifyError, Registry, discord};
 use crate::operator;
 use crate::pipeline::{keyed, occurrences};
 use crate::plan::{self, FeedView, Field, Kind, Planned, Upcoming};
@@ -630,15 +630,7 @@ pub async fn check(
             }
         }
     }
-    let mut found = Vec::new();
-    if let Some(bot) = registry.bot() {
-        let servers = discord::servers(bot, config).await;
-        found.extend(servers.into_iter().map(|(what, end)| (format!("discord {what}"), end)));
-    }
-    for endpoint in addresses(config, registry, None) {
-        found.push((format!("receiver {}", endpoint.id), endpoint.notifier.check().await));
-    }
-    for (what, end) in found {
+    for (what, end) in receivers(config, registry).await {
         match end {
             Ok(described) => writeln!(out, "ok    {what}: {described}")?,
             Err(error) => {
@@ -648,6 +640,23 @@ pub async fn check(
         }
     }
     Ok((out, good))
+}
+
+/// Whether messages can be handed over: the bot's servers and every address, each by its name.
+/// Sends nothing.
+pub async fn receivers(
+    config: &Config,
+    registry: &Registry,
+) -> Vec<(String, Result<String, NotifyError>)> {
+    let mut found = Vec::new();
+    if let Some(bot) = registry.bot() {
+        let servers = discord::servers(bot, config).await;
+        found.extend(servers.into_iter().map(|(what, end)| (format!("discord {what}"), end)));
+    }
+    for endpoint in addresses(config, registry, None) {
+        found.push((format!("receiver {}", endpoint.id), endpoint.notifier.check().await));
+    }
+    found
 }
 
 /// Everything that a receiver's messages go to; of all receivers, and of the operator, where none is

@@ -2,20 +2,28 @@
 
 use std::fmt::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
+use tokio::net::TcpStream;
+use url::Url;
 
-use crate::app;
-use crate::config::{Config, Feed, FeedUrl};
-use crate::fetch::{Fetcher, transport_error};
+use crate::config::{Alive, Config, Feed, FeedUrl};
+use crate::fetch::{FetchErrorKind, Fetcher, Validators};
+use crate::notify::Registry;
 use crate::operator;
 use crate::store::{Access, DeliveryState, Store, StoreError};
+use crate::{app, commands};
 
 /// A clock this far off sends reminders noticeably early or late.
 const SKEW: SignedDuration = SignedDuration::from_secs(5);
+/// How long a server may take to answer the call.
+const CONNECT: Duration = Duration::from_secs(10);
 /// Zones change several times a year, often at short notice.
 const ZONES_OLD: SignedDuration = SignedDuration::from_hours(24 * 365);
+/// Times noted down may be ahead by as much as clocks are corrected.
+const FUTURE: SignedDuration = SignedDuration::from_mins(5);
 /// Bytes free on the disk below which writing may soon fail.
 const DISK_LOW: u64 = 100 << 20;
 
@@ -52,15 +60,29 @@ impl Report {
     }
 }
 
-/// Examines the state, the disk, the clock and the zone data. Reads only; the receivers and what
-/// the feeds hold are `beadle check`'s.
-pub async fn doctor(config: &Config, fetcher: &Fetcher) -> anyhow::Result<(String, bool)> {
+/// Examines the state, the disk, the clock, the zone data, and whether feeds and receivers can be
+/// reached. Changes and sends nothing; what the feeds hold is `beadle check`'s.
+pub async fn doctor(
+    config: &Config,
+    fetcher: &Fetcher,
+    registry: &Registry,
+) -> anyhow::Result<(String, bool)> {
     let mut report = Report::default();
     state(&mut report, config).await?;
+    writable(&mut report, &config.state);
     disk(&mut report, &config.state);
     zones(&mut report, app::now());
     for feed in config.feeds.values() {
         reach(&mut report, fetcher, feed).await;
+    }
+    for (what, end) in commands::receivers(config, registry).await {
+        match end {
+            Ok(described) => report.line(Verdict::Ok, format_args!("{what}: {described}")),
+            Err(error) => report.line(Verdict::Fail, format_args!("{what}: {error}")),
+        }
+    }
+    if let Some(config) = &config.alive {
+        alive(&mut report, config).await;
     }
     Ok((report.text, !report.failed))
 }
@@ -86,8 +108,23 @@ async fn state(report: &mut Report, config: &Config) -> anyhow::Result<()> {
         report.line(Verdict::Fail, format_args!("state {folder}: {damage}"));
     }
     if !found.damage.is_empty() {
-        report.text.push_str("      hint: the database is damaged: `beadle restore` a backup\n");
+        report.text.push_str(
+            "      hint: the database is damaged: restore a backup, or move it away and start anew\n",
+        );
         return Ok(());
+    }
+    for row in store.senseless().await? {
+        report.line(Verdict::Note, format_args!("{row}: is read anew, or given up, by a run"));
+    }
+    if let Some(newest) = found.newest.filter(|newest| newest.duration_since(now) > FUTURE) {
+        report.line(
+            Verdict::Fail,
+            format_args!(
+                "clock: it is {:.0}, but the state was written at {newest:.0}: the clock is behind, \
+                 or was ahead then",
+                now
+            ),
+        );
     }
     let used = if running { "in use by a running beadle" } else { "not in use" };
     let size = bytes(found.size);
@@ -150,6 +187,35 @@ fn messages(count: u64) -> String {
     if count == 1 { "1 message is".to_owned() } else { format!("{count} messages are") }
 }
 
+/// Whether a beadle that polls could write here: a database that can only be read is not enough.
+#[cfg(unix)]
+fn writable(report: &mut Report, folder: &Path) {
+    use rustix::fs::{Access, access};
+    use std::os::unix::fs::MetadataExt;
+    let Ok(owner) = std::fs::metadata(folder).map(|data| data.uid()) else { return };
+    let names = ["", "beadle.lock", "beadle.db", "beadle.db-wal", "beadle.db-shm"];
+    for file in names.map(|name| folder.join(name)) {
+        let Ok(data) = std::fs::metadata(&file) else { continue };
+        let place = file.display();
+        if let Err(error) = access(&file, Access::READ_OK | Access::WRITE_OK) {
+            report.line(
+                Verdict::Fail,
+                format_args!("state: {place} cannot be written by this user: {error}"),
+            );
+        } else if data.uid() != owner {
+            report.line(
+                Verdict::Fail,
+                format_args!(
+                    "state: {place} belongs to another user than its folder: chown {owner} {place}"
+                ),
+            );
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn writable(_: &mut Report, _: &Path) {}
+
 #[cfg(unix)]
 fn disk(report: &mut Report, folder: &Path) {
     // The folder may not be there yet; its parent is on the same disk.
@@ -190,55 +256,84 @@ fn zones(report: &mut Report, now: Timestamp) {
     }
 }
 
-/// Asks for the head of a feed: whether its server answers, and what time it is there.
+/// Whether a feed can be had: each of its addresses answers with the beginning of a calendar. And
+/// what time it is where it comes from.
 async fn reach(report: &mut Report, fetcher: &Fetcher, feed: &Feed) {
     let name = &feed.name;
-    let url = match &feed.url {
-        FeedUrl::Http(url) => url,
-        FeedUrl::File(path) => {
-            match std::fs::metadata(path) {
-                Ok(_) => report.line(Verdict::Ok, format_args!("feed {name}: the file is there")),
-                Err(error) => report
-                    .line(Verdict::Fail, format_args!("feed {name}: {}: {error}", path.display())),
+    for part in feed.parts() {
+        let place = match &part.url {
+            FeedUrl::Http(url) => url.host_str().unwrap_or_default().to_owned(),
+            FeedUrl::File(path) => path.display().to_string(),
+        };
+        match fetcher.fetch(&part, &Validators::default()).await {
+            Ok(_) => report.line(Verdict::Ok, format_args!("feed {name}: {place} has a calendar")),
+            Err(error) if *error.kind() == FetchErrorKind::Empty => {
+                report.line(Verdict::Note, format_args!("feed {name}: {place}: {error}"));
             }
-            return;
+            Err(error) => {
+                let hint = error.hint().map(|hint| format!("\n      hint: {hint}"));
+                let hint = hint.unwrap_or_default();
+                report.line(Verdict::Fail, format_args!("feed {name}: {place}: {error}{hint}"));
+            }
         }
-    };
-    let host = url.host_str().unwrap_or_default();
+    }
+    if let FeedUrl::Http(url) = &feed.url {
+        clock(report, fetcher, feed, url).await;
+    }
+}
+
+/// Compares our clock with that of a feed's server; any answer of it will do, and none says nothing.
+async fn clock(report: &mut Report, fetcher: &Fetcher, feed: &Feed, url: &Url) {
     let before = app::now();
-    let answer = match fetcher.ask(feed, Method::HEAD, url) {
-        Ok(request) => {
-            let asked = request.timeout(feed.timeout).send().await;
-            asked.map_err(|error| transport_error(&error))
-        }
-        Err(error) => Err(error),
-    };
-    let answer = match answer {
-        Ok(answer) => answer,
-        Err(error) => {
-            report.line(
-                Verdict::Fail,
-                format_args!("feed {name}: {host} cannot be reached: {error}"),
-            );
-            return;
-        }
-    };
+    let Ok(request) = fetcher.ask(feed, Method::HEAD, url) else { return };
+    let Ok(answer) = request.timeout(feed.timeout).send().await else { return };
     let after = app::now();
-    // Any answer shows that the server is there; what it says of the feed is for a poll.
-    let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
-    let there = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()).map(|at| at.timestamp());
-    match there.map(|there| skew(there, before, after)) {
-        Some(skew) if skew.abs() > SKEW => report.line(
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(there) = time_there(header("date"), header("age")) else { return };
+    let host = url.host_str().unwrap_or_default();
+    let skew = skew(there, before, after);
+    if skew.abs() > SKEW {
+        let direction = if skew.is_positive() { "ahead of" } else { "behind" };
+        report.line(
             Verdict::Fail,
             format_args!(
-                "clock: {} s {} that of {host}: set it by NTP; reminders come at the wrong time",
+                "clock: {} s {direction} that of {host}: set it by NTP; reminders come at the \
+                 wrong time",
                 skew.abs().as_secs(),
-                if skew.is_positive() { "ahead of" } else { "behind" },
             ),
-        ),
-        Some(_) => report
-            .line(Verdict::Ok, format_args!("feed {name}: {host} answers, and its clock agrees")),
-        None => report.line(Verdict::Ok, format_args!("feed {name}: {host} answers")),
+        );
+    } else {
+        report.line(Verdict::Ok, format_args!("clock: agrees with that of {host}"));
+    }
+}
+
+/// What an answer says of the time at which it was sent: an answer out of a cache was made at
+/// `Date`, and has lain there for `Age` seconds (RFC 9111, section 5.1).
+fn time_there(date: Option<&str>, age: Option<&str>) -> Option<Timestamp> {
+    let made = jiff::fmt::rfc2822::parse(date?).ok()?.timestamp();
+    let age: u32 = age.and_then(|age| age.trim().parse().ok()).unwrap_or(0);
+    made.saturating_add(SignedDuration::from_secs(age.into())).ok()
+}
+
+/// Whether the server that is told that beadle is alive can be reached. It is told nothing now.
+async fn alive(report: &mut Report, alive: &Alive) {
+    let url = match alive.url.read() {
+        Ok(url) => url,
+        Err(error) => return report.line(Verdict::Fail, format_args!("alive: {error}")),
+    };
+    // The address is a secret, its host is not.
+    let Ok(url) = Url::parse(url.expose()) else {
+        return report.line(Verdict::Fail, "alive: its `url` is no address");
+    };
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let port = url.port_or_known_default().unwrap_or(443);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let connected = tokio::time::timeout(CONNECT, TcpStream::connect((bare, port))).await;
+    match connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+        Ok(_) => report.line(Verdict::Ok, format_args!("alive: {host} can be reached")),
+        Err(error) => {
+            report.line(Verdict::Fail, format_args!("alive: {host} cannot be reached: {error}"))
+        }
     }
 }
 
@@ -291,6 +386,22 @@ mod tests {
         for ((there, before, after), expected) in table {
             let skew = skew(at(there), at(before), at(after));
             assert_eq!(skew, SignedDuration::from_secs(expected), "{there} {before} {after}");
+        }
+    }
+
+    #[test]
+    fn an_answer_out_of_a_cache_is_as_old_as_it_says() {
+        let date = Some("Thu, 05 Mar 2026 14:00:00 GMT");
+        let table = [
+            (date, None, Some("2026-03-05T14:00:00Z")),
+            (date, Some("3000"), Some("2026-03-05T14:50:00Z")),
+            (date, Some("soon"), Some("2026-03-05T14:00:00Z")),
+            (Some("noon"), Some("0"), None),
+            (None, Some("3000"), None),
+        ];
+        for (date, age, expected) in table {
+            let expected: Option<Timestamp> = expected.map(|at| at.parse().unwrap());
+            assert_eq!(time_there(date, age), expected, "{date:?} {age:?}");
         }
     }
 

@@ -707,7 +707,7 @@ fn host(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-pub(crate) fn transport_error(error: &reqwest::Error) -> Kind {
+fn transport_error(error: &reqwest::Error) -> Kind {
     let cause = root_cause(error);
     if error.is_timeout() {
         // The client has no other limit; the one of the whole attempt is kept outside of it.

@@ -251,16 +251,23 @@ impl From<State> for DeliveryState {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(cli.log);
+    store::watch_for_crashes();
     tls::install();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(execute(cli.command)),
+        Ok(runtime) => runtime.block_on(async {
+            tokio::select! {
+                biased;
+                ended = execute(cli.command) => ended,
+                error = store::crashed() => Err(error.into()),
+            }
+        }),
         Err(error) => Err(error.into()),
     };
     match result {
         Ok(code) => code,
         Err(error) => {
-            report(&error);
+            report(&error, cli.log);
             let misuse = error.is::<ConfigError>() || error.is::<SetupError>();
             ExitCode::from(if misuse || error.is::<Misuse>() { 2 } else { 1 })
         }
@@ -364,7 +371,8 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor(path) => {
             let config = Config::read(&path.config)?;
-            let (answer, passed) = doctor::doctor(&config, &app::connections(&config)?.0).await?;
+            let (fetcher, registry) = app::connections(&config)?;
+            let (answer, passed) = doctor::doctor(&config, &fetcher, &registry).await?;
             good = passed;
             answer
         }
@@ -411,8 +419,22 @@ fn print(answer: &str) -> std::io::Result<()> {
     }
 }
 
-/// The error, its causes, and what to do.
-fn report(error: &anyhow::Error) {
+/// The error, its causes, and what to do; as the log is written.
+fn report(error: &anyhow::Error, format: LogFormat) {
+    let hint = error.downcast_ref::<StoreError>().and_then(StoreError::hint);
+    if let LogFormat::Json = format {
+        // Not as an event, which `BEADLE_LOG` may keep back.
+        let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+        let line = serde_json::json!({
+            "timestamp": format!("{:.3}", app::now()),
+            "level": "ERROR",
+            "message": error.to_string(),
+            "causes": causes,
+            "hint": hint,
+        });
+        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        return;
+    }
     let mut text = match error.is::<ConfigError>() {
         // A report of its own, beginning with `error:`.
         true => format!("{error}\n"),
@@ -424,7 +446,6 @@ fn report(error: &anyhow::Error) {
             text.push_str(&format!("caused by: {cause}\n"));
         }
     }
-    let hint = error.downcast_ref::<StoreError>().and_then(StoreError::hint);
     if let Some(hint) = hint {
         text.push_str(&format!("  hint: {hint}\n"));
     }

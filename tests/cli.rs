@@ -115,6 +115,25 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn with_log_json_the_last_word_is_json_too() {
+    let folder = minimal();
+    for (command, message) in [("status", "holds no state yet"), ("nonsense.toml", "nonsense.toml")]
+    {
+        let args: &[&str] = match command {
+            "status" => &["--log", "json", "status"],
+            config => &["--log", "json", "check", "--config", config],
+        };
+        let (out, err, code) = run(folder.path(), args);
+        assert!(out.is_empty() && code > 0, "{out}");
+        let lines: Vec<serde_json::Value> =
+            err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["level"], "ERROR");
+        assert!(last["message"].as_str().unwrap().contains(message), "{err}");
+    }
+}
+
+#[test]
 fn the_exit_code_says_what_went_wrong() {
     let folder = minimal();
     std::fs::write(folder.path().join("page.html"), "<!doctype html><html></html>").unwrap();

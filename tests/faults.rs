@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -158,47 +157,138 @@ async fn a_locked_database_is_waited_for() {
     assert_eq!(discord.messages().len(), 1);
 }
 
+/// The bytes of a sound database, after one reading of the feed, and how many pages hold nothing.
+async fn whole(folder: &Path) -> (Vec<u8>, usize) {
+    let whole = beadle(folder, &["once"]).output().unwrap();
+    assert!(whole.status.success(), "{}", text(&whole));
+    let mut connection = database(folder).await;
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
+    let row = sqlx::query("PRAGMA freelist_count").fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let free: i64 = sqlx::Row::get(&row, 0);
+    (std::fs::read(folder.join("state/beadle.db")).unwrap(), free.try_into().unwrap())
+}
+
+/// Refuses to work on a file of these bytes, in words that help, and leaves it as it is.
+fn refuses(folder: &Path, bytes: &[u8], commands: &[&[&str]], what: &str) {
+    let path = folder.join("state/beadle.db");
+    std::fs::write(&path, bytes).unwrap();
+    for command in commands {
+        let output = beadle(folder, command).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{what}, {command:?}: {said}");
+        assert!(said.contains("hint: beadle.db is damaged"), "{what}, {command:?}: {said}");
+        assert!(said.contains("restore a backup"), "{what}, {command:?}: {said}");
+        assert!(std::fs::read(&path).unwrap() == bytes, "{what}, {command:?}: it was changed");
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_database_is_refused_and_left_as_it_is() {
     let discord = DiscordStandIn::start();
     let folder = folder(&discord, SignedDuration::from_hours(1));
-    let whole = beadle(folder.path(), &["once"]).output().unwrap();
-    assert!(whole.status.success(), "{}", text(&whole));
-    let mut connection = database(folder.path()).await;
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await.unwrap();
-    connection.close().await.unwrap();
-
+    let (good, free) = whole(folder.path()).await;
     let path = folder.path().join("state/beadle.db");
-    let good = std::fs::read(&path).unwrap();
-    let pages = good.len() / 4096;
-    for page in 1..pages {
+    let mut unnoticed = Vec::new();
+    for page in 1..good.len() / 4096 {
         let mut bad = good.clone();
         bad[page * 4096..(page + 1) * 4096].fill(0xA5);
         std::fs::write(&path, &bad).unwrap();
         let output = beadle(folder.path(), &["once"]).output().unwrap();
-        if output.status.success() {
-            // A page of an index that nothing asked for, or a free one.
-            continue;
+        match output.status.success() {
+            true => unnoticed.push(page),
+            false => refuses(folder.path(), &bad, &[&["once"]], &format!("page {page}")),
         }
-        let said = text(&output);
-        assert_eq!(output.status.code(), Some(1), "page {page}: {said}");
-        assert!(said.contains("hint: beadle.db is damaged"), "page {page}: {said}");
-        assert!(said.contains("restore a backup"), "page {page}: {said}");
     }
-    // The first page, with the schema.
-    let mut file = std::fs::File::options().write(true).open(&path).unwrap();
-    file.write_all(&good).unwrap();
-    file.seek(SeekFrom::Start(100)).unwrap();
-    file.write_all(&[0xA5; 200]).unwrap();
-    let damaged = std::fs::read(&path).unwrap();
-    let output = beadle(folder.path(), &["run"]).output().unwrap();
-    assert!(text(&output).contains("hint: beadle.db is damaged"), "{}", text(&output));
-    assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    assert!(unnoticed.len() <= free, "{unnoticed:?} of which {free} hold nothing");
+
+    let mut bad = good.clone();
+    bad[100..300].fill(0xA5);
+    refuses(folder.path(), &bad, &[&["run"], &["once"], &["status"]], "the first page");
+    refuses(folder.path(), &good[..good.len() / 2], &[&["run"], &["once"]], "half of it");
     assert_eq!(discord.requests().len(), 0);
 
     std::fs::write(&path, &good).unwrap();
     let mended = beadle(folder.path(), &["once"]).output().unwrap();
     assert!(mended.status.success(), "{}", text(&mended));
+}
+
+#[tokio::test]
+async fn no_backup_is_made_of_a_damaged_database() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let (good, _) = whole(folder.path()).await;
+    // Inside an entry of an index, which copying would make anew.
+    let word = b"listed";
+    let places = good.windows(word.len()).enumerate().filter(|(_, bytes)| bytes == word);
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    assert!(places.len() > 1, "an event stands in the table and in an index");
+    for place in places {
+        let mut bad = good.clone();
+        bad[place] ^= 1;
+        let to = folder.path().join("copy.db");
+        let path = folder.path().join("state/beadle.db");
+        std::fs::write(&path, &bad).unwrap();
+        let output = beadle(folder.path(), &["backup", "copy.db"]).output().unwrap();
+        let said = text(&output);
+        let of_index = output.status.code() == Some(1);
+        assert_eq!(of_index, !said.contains("written"), "{said}");
+        assert_eq!(of_index, !to.exists(), "{said}");
+        assert!(!folder.path().join("copy.db.part").exists());
+        if of_index {
+            refuses(folder.path(), &bad, &[&["backup", "copy.db"]], "an index");
+            return;
+        }
+        std::fs::remove_file(to).unwrap();
+    }
+    panic!("no damage was seen");
+}
+
+/// It is no damage to SQLite, and more than sqlx copes with: its thread would panic.
+#[tokio::test]
+async fn one_changed_bit_in_the_schema_is_refused_by_every_command() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let (good, _) = whole(folder.path()).await;
+    let commands: [&[&str]; 6] =
+        [&["once"], &["run"], &["status"], &["outbox", "list"], &["backup", "b.db"], &["once"]];
+    for (before, after) in [
+        (&b"CREATE TABLE reminder_request (\n    id         T"[..], 0xD4),
+        (b"CREATE TABLE event (\n    feed        T", b'U'),
+        (b"CREATE TABLE outbo", b'y'),
+    ] {
+        let place = good.windows(before.len()).position(|bytes| bytes == before);
+        let mut bad = good.clone();
+        bad[place.unwrap() + before.len() - usize::from(!before.ends_with(b"outbo"))] = after;
+        refuses(folder.path(), &bad, &commands, &String::from_utf8_lossy(before));
+        let output = beadle(folder.path(), &["doctor"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(
+            text(&output).contains("FAIL  state: the database is damaged"),
+            "{}",
+            text(&output)
+        );
+    }
+    assert_eq!(discord.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_left_alone() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let path = folder.path().join("state/beadle.db");
+    std::fs::create_dir(folder.path().join("state")).unwrap();
+    std::fs::write(&path, "").unwrap();
+    let mut connection = database(folder.path()).await;
+    connection.execute("CREATE TABLE tunes (name TEXT)").await.unwrap();
+    connection.close().await.unwrap();
+    let before = std::fs::read(&path).unwrap();
+    for command in ["once", "run", "status", "doctor"] {
+        let output = beadle(folder.path(), &[command]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains("is no state of beadle"), "{}", text(&output));
+        assert!(std::fs::read(&path).unwrap() == before, "{command} changed it");
+    }
 }
 
 #[tokio::test]
@@ -224,6 +314,12 @@ fn a_state_folder_that_cannot_be_written_is_said_at_the_start() {
     let folder = folder(&discord, SignedDuration::from_hours(1));
     let config = std::fs::read_to_string(folder.path().join("config.toml")).unwrap();
     std::fs::write(folder.path().join("a-file"), "").unwrap();
+    let config_of_a_file = format!("state = \"a-file\"\n{config}");
+    std::fs::write(folder.path().join("config.toml"), config_of_a_file).unwrap();
+    for command in ["run", "status"] {
+        let said = text(&beadle(folder.path(), &[command]).output().unwrap());
+        assert!(said.contains("is a file, not a folder"), "{said}");
+    }
     // Where nobody can make a folder, not even root.
     for state in ["a-file/state", "/proc/state"] {
         let config = format!("state = {state:?}\n{config}");

@@ -10,7 +10,7 @@ use std::path::Path;
 use beadle::doctor::doctor;
 use beadle::fetch::Fetcher;
 use beadle::store::people::{ReminderRequest, Subject};
-use beadle::store::{self, Access, Store, StoreError};
+use beadle::store::{self, Access, DeliveryState, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
 use support::world::{World, at, calendar, event, event_with};
@@ -157,7 +157,7 @@ async fn what_is_no_backup_changes_nothing() {
     for (file, expected) in [
         (&text, "is no state of beadle"),
         (&other, "is no state of beadle"),
-        (&damaged, "the database is damaged"),
+        (&damaged, "the backup is damaged"),
         (&newer, "made by a newer beadle (schema 4711"),
         (&world.path("absent.db"), "cannot be used"),
     ] {
@@ -175,7 +175,7 @@ async fn what_is_no_backup_changes_nothing() {
 }
 
 async fn examine(world: &World) -> (String, bool) {
-    doctor(&world.config(), &Fetcher::new().unwrap()).await.unwrap()
+    doctor(&world.config(), &Fetcher::new().unwrap(), &world.registry()).await.unwrap()
 }
 
 #[tokio::test]
@@ -282,5 +282,195 @@ async fn the_state_and_its_backups_are_for_their_owner_only() {
     store.backup(&to).await.unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&to), 0o600);
-    assert_eq!(mode(&world.config().state.join("beadle.db")), 0o600);
+    let state = world.config().state;
+    assert_eq!(mode(&state), 0o700);
+    assert_eq!(mode(&state.join("beadle.db")), 0o600);
+    assert_eq!(mode(&state.join("beadle.lock")), 0o600);
+}
+
+/// Changes the database behind beadle's back.
+async fn tamper(world: &World, sql: &'static str) {
+    let url = format!("sqlite://{}", world.config().state.join("beadle.db").display());
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    database.execute(sql).await.unwrap();
+    database.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_is_read_anew_and_the_others_go_on() {
+    for damage in [
+        "UPDATE event SET seen = '{' WHERE key = 'First'",
+        "UPDATE event SET seen = CAST(x'7bff' AS TEXT) WHERE key = 'First'",
+        "UPDATE event SET told = '{}' WHERE key = 'First'",
+        "UPDATE event SET presence = 'mislaid' WHERE key = 'First'",
+        "UPDATE event SET fingerprint = x'00' WHERE key = 'First'",
+    ] {
+        let world = World::new();
+        world.feed(feed(&["First", "Second"]));
+        assert!(round(&world, NOON).await.is_empty());
+        tamper(&world, damage).await;
+        let (report, good) = examine(&world).await;
+        assert!(good && report.contains("note  event First of feed site: "), "{report}");
+
+        world.feed(feed(&["First", "Second", "Third"]));
+        // All events are looked at for reminders before the feed is read.
+        let pipeline = world.open(NOON).await;
+        pipeline.store.events_between(at(NOON), Timestamp::MAX).await.unwrap();
+        pipeline.tick(at(NOON)).await.unwrap();
+        drop(pipeline);
+        let mut heard = vec!["New: Third"];
+        assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, heard, "{damage}");
+        assert_eq!(round(&world, "2026-03-02T13:30:00-05:00").await, heard, "{damage}");
+        let (report, good) = examine(&world).await;
+        assert!(good && !report.contains("event First"), "{damage}: {report}");
+
+        let moved = feed(&["First", "Second", "Third"]).replace("20260401T10", "20260401T11");
+        world.feed(moved);
+        heard.push("Rescheduled: First");
+        assert_eq!(round(&world, "2026-03-02T14:00:00-05:00").await, heard, "{damage}");
+        world.feed(feed(&["Second", "Third"]));
+        round(&world, "2026-03-02T15:00:00-05:00").await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_and_is_gone_is_forgotten() {
+    let world = World::new();
+    world.feed(feed(&["First", "Second"]));
+    round(&world, NOON).await;
+    tamper(&world, "UPDATE event SET seen = '{' WHERE key = 'First'").await;
+    world.feed(calendar(&[event("Second", "Second", "20260402T100000")]));
+    for minute in ["13:00", "13:30", "14:00"] {
+        let heard = round(&world, &format!("2026-03-02T{minute}:00-05:00")).await;
+        assert!(heard.is_empty(), "{heard:?}");
+    }
+    let (report, _) = examine(&world).await;
+    assert!(!report.contains("event First"), "{report}");
+}
+
+#[tokio::test]
+async fn a_reminder_of_an_event_that_cannot_be_read_is_sent() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let pipeline = world.open("2026-03-31T11:00:00-04:00").await;
+    pipeline.tick(at("2026-03-31T11:00:00-04:00")).await.unwrap();
+    drop(pipeline);
+    tamper(&world, "UPDATE event SET seen = '{'").await;
+    let pipeline = world.open("2026-03-31T11:00:00-04:00").await;
+    pipeline.deliver(at("2026-03-31T11:00:00-04:00")).await.unwrap();
+    assert_eq!(world.posts().len(), 1, "{:?}", world.posts());
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_given_up_and_the_others_are_sent() {
+    for damage in ["'{'", "CAST(x'ff' AS TEXT)"] {
+        let world = World::new();
+        world.feed(feed(&["First"]));
+        round(&world, NOON).await;
+        let pipeline = world.open(NOON).await;
+        for title in ["Second", "Third"] {
+            world.feed(feed(if title == "Second" {
+                &["First", "Second"]
+            } else {
+                &["First", "Second", "Third"]
+            }));
+            pipeline.poll(&pipeline.config.feeds["site"], at(NOON)).await.unwrap();
+        }
+        drop(pipeline);
+        let sql =
+            format!("UPDATE outbox SET notification = {damage} WHERE notification LIKE '%Second%'");
+        tamper(&world, sql.leak()).await;
+        assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, ["New: Third"]);
+        let store = Store::open(&world.config().state, Access::Shared).await.unwrap();
+        assert_eq!(store.counts().await.unwrap()[&DeliveryState::Dead], 1);
+        assert_eq!(store.deliveries(None, 10).await.unwrap().len(), 0, "and lists do not fail");
+        let (report, _) = examine(&world).await;
+        assert!(
+            report.contains("note  message ") && report.contains("1 message is given up"),
+            "{report}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_set_aside_is_never_written_over() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let state = world.config().state;
+    let backup = world.path("backup.db");
+    Store::open(&state, Access::Shared).await.unwrap().backup(&backup).await.unwrap();
+    let mut aside = Vec::new();
+    for _ in 0..3 {
+        aside.push(store::restore(&state, &backup, at(NOON)).await.unwrap().set_aside.unwrap());
+    }
+    let distinct: std::collections::BTreeSet<_> = aside.iter().collect();
+    assert_eq!(distinct.len(), 3, "{aside:?}");
+    assert!(aside.iter().all(|path| path.exists()), "{aside:?}");
+}
+
+/// As `sudo beadle restore` does.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_root_restores_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let state = world.config().state;
+    let backup = world.path("backup.db");
+    Store::open(&state, Access::Shared).await.unwrap().backup(&backup).await.unwrap();
+    let folder = world.path("of-another");
+    fs::create_dir(&folder).unwrap();
+    if chown(&folder, Some(4711), Some(4712)).is_err() {
+        eprintln!("skipped: not run by root");
+        return;
+    }
+    store::restore(&folder, &backup, at(NOON)).await.unwrap();
+    for name in ["beadle.db", "beadle.lock"] {
+        let data = fs::metadata(folder.join(name)).unwrap();
+        assert_eq!((data.uid(), data.gid()), (4711, 4712), "{name}");
+        assert_eq!(data.permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    // And where it was not given, that is found.
+    chown(folder.join("beadle.db"), Some(0), Some(0)).unwrap();
+    let mut world = world;
+    world.edit(
+        "timezone = \"America/New_York\"",
+        "timezone = \"America/New_York\"\nstate = \"of-another\"",
+    );
+    let (report, good) = examine(&world).await;
+    assert!(
+        !good && report.contains("belongs to another user than its folder: chown 4711"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn the_doctor_looks_at_every_address_and_receiver() {
+    let mut world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    let (report, good) = examine(&world).await;
+    assert!(good && report.contains("ok    receiver channel"), "{report}");
+    world.edit("url = \"feed.ics\"", "url = \"feed.ics\"\n also = [\"more.ics\"]");
+    let (report, good) = examine(&world).await;
+    assert!(!good && report.contains("more.ics"), "{report}");
+    fs::write(world.path("more.ics"), "<!doctype html><title>Not found</title>").unwrap();
+    let (report, good) = examine(&world).await;
+    assert!(!good && report.contains("instead of a calendar"), "{report}");
+    world.feed("");
+    let (report, _) = examine(&world).await;
+    assert!(report.contains("note  feed site: "), "{report}");
+}
+
+#[tokio::test]
+async fn the_doctor_says_that_the_clock_was_ahead() {
+    let world = World::new();
+    world.feed(feed(&["First"]));
+    round(&world, NOON).await;
+    tamper(&world, "UPDATE meta SET value = '4070908800000' WHERE name = 'watermark'").await;
+    let (report, good) = examine(&world).await;
+    assert!(!good && report.contains("the state was written at 2099-01-01T00:00:00Z"), "{report}");
 }

@@ -89,16 +89,15 @@ impl SecretSource {
         Ok(Secret(value))
     }
 
-    /// What is amiss with a secret that can be read: a file that other users can read too.
+    /// What is amiss with a secret that can be read: a file that other users can read too, or
+    /// change.
     #[cfg(unix)]
     pub fn warning(&self) -> Option<String> {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::MetadataExt;
         let SecretSource::File(path) = self else { return None };
-        let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-        (mode & 0o044 != 0).then(|| {
-            let path = path.display();
-            format!("file {path} can be read by other users (mode {mode:03o}): chmod 600 {path}")
-        })
+        let data = std::fs::metadata(path).ok()?;
+        exposure(data.mode(), data.uid(), rustix::process::geteuid().as_raw())
+            .map(|what| format!("file {0} {what} {0}", path.display()))
     }
 
     /// File modes are known on Unix only.
@@ -125,6 +124,23 @@ impl SecretSource {
         }
         Ok(text)
     }
+}
+
+/// Who else can read or change a file of this mode and owner, and the command that ends it.
+#[cfg(unix)]
+fn exposure(mode: u32, owner: u32, us: u32) -> Option<String> {
+    let mode = mode & 0o777;
+    let done = match (mode & 0o044 != 0, mode & 0o022 != 0) {
+        (true, true) => "read and changed",
+        (true, false) => "read",
+        (false, true) => "changed",
+        // Root may read everything, and puts secrets into place for others.
+        (false, false) if owner == us || owner == 0 => return None,
+        (false, false) => {
+            return Some(format!("belongs to another user ({owner}), not to {us}: chown {us}"));
+        }
+    };
+    Some(format!("can be {done} by other users (mode {mode:03o}): chmod 600"))
 }
 
 #[cfg(test)]
@@ -203,9 +219,27 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let (_folder, source) = file(b"hunter2");
         let SecretSource::File(path) = &source else { unreachable!() };
-        for (mode, warned) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true)] {
+        for (mode, warned) in [
+            (0o600, None),
+            (0o400, None),
+            (0o640, Some("can be read by other users (mode 640): chmod 600 ")),
+            (0o604, Some("can be read by other users (mode 604): chmod 600 ")),
+            (0o620, Some("can be changed by other users (mode 620): chmod 600 ")),
+            (0o606, Some("can be read and changed by other users (mode 606): chmod 600 ")),
+        ] {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(source.warning().is_some(), warned, "{mode:o}");
+            let said = source.warning();
+            assert_eq!(said.is_some(), warned.is_some(), "{mode:o}: {said:?}");
+            assert!(warned.is_none_or(|warned| said.unwrap().contains(warned)), "{mode:o}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_of_another_user_is_warned_of_unless_it_is_roots() {
+        let belongs = "belongs to another user (7), not to 5: chown 5";
+        for (owner, us, said) in [(5, 5, None), (0, 5, None), (7, 5, Some(belongs))] {
+            assert_eq!(exposure(0o100_600, owner, us).as_deref(), said, "{owner} {us}");
         }
     }
 }

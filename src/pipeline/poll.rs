@@ -550,7 +550,10 @@ impl Pipeline {
                 |event: &Event| [false, true].map(|stem| identity::key(event, stem)).contains(&key);
             match reading.events.iter().find(|(event, _)| is_it(event)) {
                 Some((event, _)) => {
-                    let read = diff::baseline(event.clone(), 0, publisher, now);
+                    let mut event = event.clone();
+                    let said = identity::stem(&event.uid).and_then(|id| reading.statuses.get(&id));
+                    event.judge(said.filter(|verdict| !verdict.status.is_on()).cloned());
+                    let read = diff::baseline(event, 0, publisher, now);
                     known.push(Known { key, ..read });
                 }
                 None if reading.complete && reading.unchanged.met() == 0 => lost.push(key),

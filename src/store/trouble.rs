@@ -117,3 +117,21 @@ fn code(error: &sqlx::Error) -> Option<u32> {
     let sqlx::Error::Database(error) = error else { return None };
     Some(error.code()?.parse::<u32>().ok()? & 0xFF)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_panic_of_the_thread_of_sqlx_is_heard_of() {
+        let fall = |name: &str| {
+            let thread = thread::Builder::new().name(name.to_owned());
+            thread.spawn(|| panic!("on purpose")).unwrap().join().unwrap_err();
+        };
+        watch_for_crashes();
+        fall("another");
+        assert!(futures_util::FutureExt::now_or_never(crashed()).is_none());
+        fall("sqlx-sqlite-worker-0");
+        assert_eq!(crashed().await.hint(), Some(DAMAGED));
+    }
+}
