@@ -1,4 +1,4 @@
-//! Wiring, the two loops, and signals. The only place that reads the wall clock; nothing but the
+//! Wiring, the three loops, and signals. The only place that reads the wall clock; nothing but the
 //! connection to Discord sleeps elsewhere.
 //!
 //! Wall time plans, monotonic time waits: every sleep is short, and afterwards the clock is read
@@ -167,12 +167,14 @@ pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
     );
     systemd.notify("READY=1");
 
-    let news = Notify::new();
+    let (news, outbox) = (Notify::new(), Notify::new());
     let signs = Signs { progress: &progress, systemd: &systemd, status: String::new(), alive };
-    let deliver = deliver_loop(&pipeline, &news, signs);
+    let longest = signs.longest_sleep();
+    let deliver = deliver_loop(&pipeline, &outbox, signs);
     tokio::pin!(deliver);
     tokio::select! {
         end = poll_loop(&pipeline, &news, &progress) => return Ok(end?),
+        end = plan_loop(&pipeline, &news, &outbox, &progress, longest) => return Ok(end?),
         end = &mut deliver => return Ok(end?),
         never = interact(&pipeline, inbox, &news) => match never {},
         signal = signals.next() => info!(signal, "stopping"),
@@ -333,11 +335,42 @@ async fn poll_loop(
     }
 }
 
-/// Delivers what is due when it is due, and when a poll may have brought something; no endpoint
-/// waits for another.
-async fn deliver_loop(
+/// Puts what falls due into the outbox, at its time: whatever is being sent, this waits for nothing
+/// but the database. It calls the loop that delivers, also after each poll.
+async fn plan_loop(
     pipeline: &Pipeline,
     news: &Notify,
+    outbox: &Notify,
+    progress: &Progress,
+    longest: Duration,
+) -> Result<(), StoreError> {
+    loop {
+        progress.beat(Loop::Plan);
+        let done = async {
+            pipeline.tick(now()).await?;
+            outbox.notify_one();
+            pipeline.next_due(now()).await
+        };
+        match done.await {
+            Ok(next) => tokio::select! {
+                () = news.notified() => {}
+                () = sleep_until(next, longest) => {}
+            },
+            Err(error) if error.passes() => {
+                put_off(pipeline, &error);
+                pipeline.distrust_agenda();
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Delivers what is in the outbox, when its time has come and when it is called; no endpoint waits
+/// for another.
+async fn deliver_loop(
+    pipeline: &Pipeline,
+    called: &Notify,
     mut signs: Signs<'_>,
 ) -> Result<(), StoreError> {
     let mut tidied: Option<Timestamp> = None;
@@ -354,7 +387,6 @@ async fn deliver_loop(
                 pipeline.resume(now()).await?;
                 resume = false;
             }
-            pipeline.tick(now()).await?;
             let start = now();
             let (queues, _) = pipeline.claim(start).await?;
             if tidied.is_none_or(|at| start.duration_since(at) > TIDY_EVERY) {
@@ -364,7 +396,7 @@ async fn deliver_loop(
                 tidied = Some(start);
             }
             signs.give(pipeline, idle && queues.is_empty()).await?;
-            Ok((queues, start, pipeline.next_due(now()).await?))
+            Ok((queues, start, pipeline.store.next_attempt().await?))
         };
         let (done, sent) = beside(&mut under_way, round).await;
         let ended = !sent.is_empty();
@@ -375,7 +407,7 @@ async fn deliver_loop(
                 under_way.extend(queues.into_iter().map(send));
                 let show = |pass| pipeline.show(pass, start).boxed_local();
                 under_way.extend(pipeline.passes(start).into_iter().map(show));
-                let next = next.min(pipeline.next_pass());
+                let next = next.unwrap_or(Timestamp::MAX).min(pipeline.next_pass());
                 match failed {
                     Some(error) => Some(error),
                     // To an endpoint that was busy, more may be due.
@@ -383,7 +415,7 @@ async fn deliver_loop(
                     None => tokio::select! {
                         () = &mut stopped => break,
                         Some(sent) = under_way.next() => sent.err(),
-                        () = news.notified() => None,
+                        () = called.notified() => None,
                         () = sleep_until(next, longest) => None,
                     },
                 }

@@ -33,7 +33,7 @@
 //!
 //! | module | what it hides |
 //! |---|---|
-//! | [`app`] | the two loops, signals, the clock; nothing else reads the time |
+//! | [`app`] | the three loops, signals, the clock; nothing else reads the time |
 //! | [`systemd`], [`alive`] | the service manager and the dead-man ping |
 //! | [`guard`], [`tls`] | where feeds may lead, and whom to trust |
 //! | [`web`] | the HTTP server: liveness, readiness, and the [`metrics`] |
@@ -114,20 +114,23 @@
 //! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
 //! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |
 //! | the last thing told of an event is what is so | once everything in the outbox is settled; an earlier change of the same event goes first | `year`; `a_change_is_not_told_before_an_earlier_one_of_the_same_event` |
+//! | nothing is early, and little is late | what falls due is in the outbox some milliseconds later, whatever is being sent: `cargo bench --bench punctual` | `each_lead_is_told_once_whatever_the_clocks_do`, `a_poll_while_messages_are_sent_loses_no_reminder`, `only_what_a_message_may_wait_for_is_looked_up` |
 //! | nothing late is unsaid | past a minute the message begins with it, unless an earlier attempt may have arrived: its bytes stay the same | `year`; `a_message_that_was_held_up_says_that_it_is_late` |
 //! | an id means one thing | a dedup id is never used for another meaning | `year` |
 //! | the clock may be wrong | set back, set forward, suspended, a year ahead for a moment: nothing twice, nothing skipped that is still to come | `year`; `a_clock_that_jumps_repeats_nothing_and_loses_nothing`, `a_clock_put_right_brings_back_what_it_had_skipped` |
 //! | a sick feed changes nothing | error pages, empty bodies, bodies cut at any byte: no notice, no reminder less | `year`; `a_sick_feed_changes_nothing`, `a_cut_answer_neither_hides_nor_delays_reminders`, `what_half_an_answer_said_and_the_next_takes_back_is_not_gone` |
 //! | gone is told on proof only | absent from two complete readings, most of a feed only after a day | `year`; `absence_is_told_after_two_readings_half_an_hour_apart`, `an_emptied_feed_is_held_back_for_a_day` |
 //! | the first reading is quiet | a welcome at most, a cut reading is none | `the_first_reading_is_a_baseline`, `a_first_reading_that_is_cut_is_no_baseline` |
-//! | a pause makes no flood | of several leads missed the last, of digests the newest, many changes as one list | `year`; `after_a_pause_only_the_newest_lead_is_told_and_none_that_is_too_late`, `of_missed_digests_the_newest_is_sent`, `six_changes_at_once_are_one_message` |
-//! | each recipient is on its own | refused, put off or doubtful, it is so for that one only | `one_recipient_refused_keeps_nothing_from_the_others`, `a_mail_whose_fate_is_unknown_is_doubled_once_at_most_and_under_one_name` |
+//! | a pause makes no flood | of several leads missed the last, of digests the newest, many changes as one list; what is dropped is counted | `year`; `three_days_away_make_no_flood`, `after_a_pause_only_the_newest_lead_is_told_and_none_that_is_too_late`, `of_missed_digests_the_newest_is_sent`, `six_changes_at_once_are_one_message` |
+//! | a webhook keeps the side that was chosen | of what may have arrived: `resend`: none is lost, and one is doubled at most for each attempt in doubt, which are counted; `hold`: none is doubled, and each is kept with the reason | `kills`; `a_webhook_resends_or_holds_what_may_have_arrived` |
+//! | each recipient is on its own | refused, put off or doubtful, it is so for that one only | `of_four_recipients_each_has_its_own_fate`, `one_recipient_refused_keeps_nothing_from_the_others`, `a_mail_whose_fate_is_unknown_is_doubled_once_at_most_and_under_one_name` |
 //! | one poison item blocks nothing | it is dead, and the others go on | `year`; `a_panic_costs_one_message`, `what_is_refused_is_kept_and_can_be_revived` |
 //! | a closed door is left alone | tried every hour, and all that waited goes out when it opens | `year`; `a_channel_that_is_closed_is_left_alone_for_an_hour_and_others_go_on`, `a_channel_that_is_open_again_gets_all_that_waited` |
-//! | rate limits are obeyed | a message is not tried before the time the server named, and neither are those behind it | `a_rate_limit_only_delays`, `after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept` |
+//! | rate limits are obeyed | a message is not tried before the time the server named, and neither are those behind it; an hour of refusals costs fewer than a hundred requests | `an_hour_of_refusals_is_asked_about_less_than_a_hundred_times`, `a_rate_limit_only_delays`, `after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept` |
 //! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `a_locked_database_is_waited_for` |
 //! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
 //! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
+//! | a new configuration is taken up whole or not at all | by a restart, which loses and doubles nothing; with a mistake in it nothing is started and nothing touched; a receiver that is no longer in it gets nothing more | `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
 //! | an old backup loses nothing | told twice is at most what was told since it was made | `year`; `a_restored_backup_tells_nothing_twice` |
 //!
 //! # Invariants, and the tests that hold them

@@ -35,7 +35,7 @@ enum Kind {
 }
 
 /// In the order in which they are written.
-const FAMILIES: [Family; 22] = [
+const FAMILIES: [Family; 23] = [
     BUILD,
     STARTED,
     STATE_SIZE,
@@ -53,6 +53,7 @@ const FAMILIES: [Family; 22] = [
     SEND_LAG,
     DELIVERIES,
     RETRIES,
+    DOUBTS,
     DROPPED,
     OUTBOX,
     PARKED,
@@ -166,6 +167,12 @@ const RETRIES: Family = family(
     &["backend"],
     "Attempts that were not a message's first.",
 );
+const DOUBTS: Family = family(
+    "beadle_deliveries_in_doubt_total",
+    Kind::Counter,
+    &["backend"],
+    "Attempts of which it is not known whether the message arrived.",
+);
 const DROPPED: Family = family(
     "beadle_reminders_dropped_total",
     Kind::Counter,
@@ -218,6 +225,7 @@ impl Metrics {
         }
         for backend in backends {
             numbers.add(&RETRIES, &[backend], 0.0);
+            numbers.add(&DOUBTS, &[backend], 0.0);
             for outcome in OUTCOMES {
                 numbers.add(&DELIVERIES, &[backend, outcome], 0.0);
             }
@@ -288,6 +296,11 @@ impl Metrics {
             0 | 1 => self.lock().observe(&CLAIM_LAG, &[backend], lag.as_secs_f64().max(0.0)),
             _ => self.lock().add(&RETRIES, &[backend], 1.0),
         }
+    }
+
+    /// An attempt has ended, and nobody knows whether the message arrived.
+    pub fn in_doubt(&self, backend: &str) {
+        self.lock().add(&DOUBTS, &[backend], 1.0);
     }
 
     /// A claim has ended, so long after the message was due.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loop {
     Poll,
+    Plan,
     Deliver,
 }
 
@@ -18,6 +19,7 @@ impl Loop {
     pub fn as_str(self) -> &'static str {
         match self {
             Loop::Poll => "poll",
+            Loop::Plan => "plan",
             Loop::Deliver => "deliver",
         }
     }
@@ -39,10 +41,10 @@ struct State {
 }
 
 impl Progress {
-    /// A loop that gives no sign for longer than `bound` is stuck; now both have given one.
+    /// A loop that gives no sign for longer than `bound` is stuck; now all have given one.
     pub fn new(bound: Duration) -> Progress {
         let now = Instant::now();
-        let beats = [Loop::Poll, Loop::Deliver].map(|one| (one, now)).into();
+        let beats = [Loop::Poll, Loop::Plan, Loop::Deliver].map(|one| (one, now)).into();
         Progress { bound, state: Mutex::new(State { beats, done: now, tried: BTreeMap::new() }) }
     }
 
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(progress.stuck(), []);
         tokio::time::sleep(Duration::from_millis(50)).await;
         let names: Vec<Loop> = progress.stuck().into_iter().map(|(one, _)| one).collect();
-        assert_eq!(names, [Loop::Poll, Loop::Deliver]);
+        assert_eq!(names, [Loop::Poll, Loop::Plan, Loop::Deliver]);
         let patient = Progress { bound: Duration::from_secs(3600), ..progress };
         assert_eq!(patient.stuck(), []);
     }

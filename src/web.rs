@@ -106,7 +106,7 @@ async fn answer(stream: TcpStream, router: Router) {
     }
 }
 
-/// 200 while both loops make progress.
+/// 200 while all loops make progress.
 async fn healthz(State(watched): State<Watched>) -> (StatusCode, String) {
     let stuck = watched.progress.stuck();
     let lines = stuck.into_iter().map(|(one, age)| {

@@ -299,6 +299,47 @@ async fn what_is_held_is_not_overtaken_and_other_endpoints_go_on() {
     assert_eq!(names(store.claim_due(at(5), LEASE, 9, 9).await.unwrap()), ["a", "a"]);
 }
 
+/// However much is held elsewhere, it is not looked at.
+#[tokio::test]
+async fn only_what_a_message_may_wait_for_is_looked_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let change = |name: &str, endpoint: &str| {
+        let mut row = delivery(name, endpoint);
+        row.notification.kind = Kind::Changes;
+        row
+    };
+    let held = [change("1", "a"), change("2", "a"), change("3", "b"), change("4", "c")];
+    store.commit_due(&held, &[], at(0)).await.unwrap();
+    for endpoint in ["a", "b", "c"] {
+        store.hold(endpoint, at(60)).await.unwrap();
+    }
+    let due = [change("5", "a"), delivery("6", "b"), change("7", "d")];
+    store.commit_due(&due, &[], at(1)).await.unwrap();
+    let claimed = store.claim_due(at(1), LEASE, 9, 9).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    let before = store.put_off_before(&claimed, at(1)).await.unwrap();
+    let names: Vec<_> = before.into_iter().map(|one| one.notification.source).collect();
+    assert_eq!(names, ["1", "2"], "of the endpoints whose messages have an order");
+}
+
+#[tokio::test]
+async fn many_rows_at_once_are_kept_each_once_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut rows: Vec<_> = (0..300).map(|n| delivery(&format!("{n}"), "a")).collect();
+    store.commit_due(&rows[100..110], &[], at(0)).await.unwrap();
+    // Twice in one statement, and some that are there already.
+    rows.push(rows[299].clone());
+    assert_eq!(store.commit_due(&rows, &[], at(1)).await.unwrap(), 290);
+    let claimed = store.claim_due(at(1), LEASE, 1000, 1000).await.unwrap();
+    let mut names: Vec<_> = claimed.into_iter().map(|one| one.notification.source).collect();
+    // Those that were there stand where they would have stood without the others.
+    names.retain(|name| !(100..110).contains(&name.parse::<i32>().unwrap()));
+    let others = (0..300).filter(|n| !(100..110).contains(n)).map(|n| n.to_string());
+    assert!(names.into_iter().eq(others));
+}
+
 /// An attempt that surely did not arrive leaves no doubt, and takes none away.
 #[tokio::test]
 async fn doubt_lasts_from_the_first_attempt_that_may_have_arrived() {

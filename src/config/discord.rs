@@ -39,7 +39,18 @@ pub enum Via {
         username: Option<String>,
         /// Instead of the webhook's own picture.
         avatar: Option<Url>,
+        on_unknown: OnUnknown,
     },
+}
+
+/// What becomes of a message of which nobody knows whether it arrived, and that cannot be looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// It is sent again, and may stand there twice.
+    #[default]
+    Resend,
+    /// It is kept for the operator, and may never be seen.
+    Hold,
 }
 
 /// A time of every day, which may hold midnight.
@@ -146,6 +157,7 @@ pub(super) fn target<'a>(
     let thread = id(r, &mut table, "thread");
     let username = r.parsed(&mut table, "username", values::webhook_name);
     let avatar = r.parsed(&mut table, "avatar", values::http_url);
+    let on_unknown = r.parsed(&mut table, "on_unknown", values::on_unknown).unwrap_or_default();
     let thread_per_event = r.flag(&mut table, "thread_per_event");
     let crosspost = r.flag(&mut table, "crosspost");
     let quiet = r.parsed(&mut table, "quiet", values::quiet);
@@ -168,7 +180,9 @@ pub(super) fn target<'a>(
         (true, false) => {
             let hint = "a bot posts under its own name, and a thread is named as the channel: \
                         channel = \"…\"";
-            for key in ["thread", "username", "avatar"] {
+            let finds = "a bot finds what it has posted: nothing is held, and nothing is doubled";
+            let keys = ["thread", "username", "avatar"].map(|key| (key, hint));
+            for (key, hint) in keys.into_iter().chain([("on_unknown", finds)]) {
                 if table.has(key) {
                     let message = format!("`{}` goes with `webhook` only", table.join(key));
                     r.error(table.key_span(key), message, hint);
@@ -199,7 +213,7 @@ pub(super) fn target<'a>(
     r.finish(table);
     let via = match (channel, webhook) {
         (Some(id), _) => Via::Channel { id },
-        (None, Some(url)) => Via::Webhook { url, thread, username, avatar },
+        (None, Some(url)) => Via::Webhook { url, thread, username, avatar, on_unknown },
         (None, None) => return None,
     };
     let tags =

@@ -29,7 +29,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use crate::plan::{Agenda, Digest, Lead, Watch};
-pub use discord::{DiscordTarget, Ping, Quiet, Via};
+pub use discord::{DiscordTarget, OnUnknown, Ping, Quiet, Via};
 pub use report::ConfigError;
 use report::{Complaint, Place};
 use secret::SecretSource;

@@ -179,6 +179,7 @@ fn every_key_is_read() {
         show_passcodes = true
         [receiver.r.discord]
         webhook = { env = "HOOK" }
+        on_unknown = "hold"
         thread = "17"
         username = "Seminars"
         avatar = "https://example.edu/owl.png"
@@ -237,7 +238,7 @@ fn every_key_is_read() {
     let receiver = &config.receivers["r"];
     assert!(matches!(
         receiver.discord.as_ref().map(|target| &target.via),
-        Some(Via::Webhook { .. })
+        Some(Via::Webhook { on_unknown: OnUnknown::Hold, .. })
     ));
     assert_eq!(receiver.email.as_ref().unwrap().to, ["c@example.edu"]);
     assert!(receiver.show_passcodes && !receiver.terminal);
@@ -1047,6 +1048,12 @@ thread_per_event = true
 crosspost = true
 quiet = "08:00-08:00"
 tags = { Talk = "talks" }
+[receiver.z.discord]
+channel = "7"
+on_unknown = "hold"
+[receiver.w.discord]
+webhook = { env = "HOOK" }
+on_unknown = "drop"
 "##), @r##"
 error: config.toml:8:1: `receiver.x.discord.thread` goes with `webhook` only
   |
@@ -1119,6 +1126,18 @@ error: config.toml:20:17: a webhook does not know the tag "talks"
 20 | tags = { Talk = "talks" }
    |                 ^^^^^^^
   hint: name it by its id, or let a bot post instead
+
+error: config.toml:23:1: `receiver.z.discord.on_unknown` goes with `webhook` only
+   |
+23 | on_unknown = "hold"
+   | ^^^^^^^^^^
+  hint: a bot finds what it has posted: nothing is held, and nothing is doubled
+
+error: config.toml:26:14: "drop" is not a word of `on_unknown`
+   |
+26 | on_unknown = "drop"
+   |              ^^^^^^
+  hint: the words are `resend`, `hold`
 "##);
 }
 

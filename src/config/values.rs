@@ -14,7 +14,7 @@ use url::Url;
 
 use super::reader::Parsed;
 use super::report::Complaint;
-use super::{FeedUrl, Quiet, SmtpServer, Tls};
+use super::{FeedUrl, OnUnknown, Quiet, SmtpServer, Tls};
 use crate::plan::{Announce, Lead, OnChange, Schedule};
 
 /// The words of `announce`.
@@ -31,6 +31,10 @@ pub(super) const ANNOUNCE: [(&str, Announce); 7] = [
 /// The words of `on_change`.
 const ON_CHANGE: [(&str, OnChange); 3] =
     [("edit", OnChange::Edit), ("reply", OnChange::Reply), ("both", OnChange::Both)];
+
+/// The words of `on_unknown`.
+const ON_UNKNOWN: [(&str, OnUnknown); 2] =
+    [("resend", OnUnknown::Resend), ("hold", OnUnknown::Hold)];
 
 const DAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
@@ -285,12 +289,22 @@ pub(super) fn pages(text: &str) -> Parsed<u32> {
 
 /// A word of `on_change`.
 pub(super) fn on_change(text: &str) -> Parsed<OnChange> {
-    let words = ON_CHANGE.map(|(word, _)| word);
-    match ON_CHANGE.iter().find(|(word, _)| *word == text) {
-        Some((_, on_change)) => Ok(*on_change),
+    word("on_change", &ON_CHANGE, text)
+}
+
+/// A word of `on_unknown`.
+pub(super) fn on_unknown(text: &str) -> Parsed<OnUnknown> {
+    word("on_unknown", &ON_UNKNOWN, text)
+}
+
+fn word<T: Copy>(key: &str, meanings: &[(&str, T)], text: &str) -> Parsed<T> {
+    let words = || meanings.iter().map(|(word, _)| *word);
+    match meanings.iter().find(|(word, _)| *word == text) {
+        Some((_, meaning)) => Ok(*meaning),
         None => wrong(
-            format!("{text:?} is not a word of `on_change`"),
-            did_you_mean(text, words).unwrap_or_else(|| format!("the words are {}", list(words))),
+            format!("{text:?} is not a word of `{key}`"),
+            did_you_mean(text, words())
+                .unwrap_or_else(|| format!("the words are {}", list(words()))),
         ),
     }
 }

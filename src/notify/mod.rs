@@ -188,6 +188,11 @@ pub trait Notifier: Send + Sync {
     fn keeps_threads(&self) -> bool {
         false
     }
+
+    /// Whether a message that may have arrived is kept for the operator instead of sent again.
+    fn holds_doubtful(&self) -> bool {
+        false
+    }
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

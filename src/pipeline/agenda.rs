@@ -1,14 +1,14 @@
 //! What falls due with time: reminders, digests, welcomes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::MutexGuard;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, warn};
 
 use crate::calendar::Warning;
-use crate::plan::{self, Planned};
-use crate::store::StoreError;
+use crate::plan::{self, Digest, Kind, Planned, Watch};
+use crate::store::{Delivery, StoreError};
 
 use super::{PATIENCE, Pipeline, lock};
 
@@ -29,6 +29,10 @@ pub(super) struct Agenda {
     queue: Vec<Planned>,
     /// How often the events have changed.
     edition: u64,
+    /// Reminders in the outbox that were made of the events as they are now: their ids.
+    fresh: HashSet<String>,
+    /// Watches and digests met before; none when only the store knows.
+    met: Option<BTreeSet<String>>,
 }
 
 impl Agenda {
@@ -36,6 +40,14 @@ impl Agenda {
     pub(super) fn forget(&mut self) {
         self.until = None;
         self.edition += 1;
+        self.fresh.clear();
+    }
+
+    /// What is known here may be ahead of the database, which has refused something.
+    pub(super) fn distrust(&mut self) {
+        self.forget();
+        self.done = None;
+        self.met = None;
     }
 
     /// Takes what was made of the events of that edition, latest first. Where they have changed
@@ -50,8 +62,6 @@ impl Pipeline {
     /// Puts into the outbox what has fallen due: reminders, digests, and the welcome of watches and
     /// digests never met before. Gives how many messages that made.
     pub async fn tick(&self, now: Timestamp) -> Result<u64, StoreError> {
-        let watches = self.watches().await?;
-        let cx = self.plan_context(&watches, now);
         let done = self.done().await?;
         if let Some(done) = done.filter(|done| *done > now) {
             let by = done.duration_since(now);
@@ -63,7 +73,7 @@ impl Pipeline {
         }
         let after = self.fill_agenda(now).await?;
 
-        let mut due = self.pop_due(now);
+        let (mut due, edition) = self.pop_due(now);
         let missed = due.len();
         due.retain(|planned| planned.not_after > now);
         let dropped = missed - due.len();
@@ -71,11 +81,55 @@ impl Pipeline {
             warn!(dropped, "reminders dropped: their events had begun");
         }
         newest_lead_only(&mut due, now);
+        let sources = self.by_schedule(&mut due, after, now).await?;
 
+        let mut inserted = 0;
+        if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
+            let rows = self.address(due);
+            inserted = self.store.commit_due(&rows, &sources, now).await?;
+            if inserted > 0 {
+                debug!(messages = inserted, until = %now, "fell due");
+            }
+            let mut agenda = self.lock_agenda();
+            if let Some(met) = &mut agenda.met {
+                met.extend(sources);
+            }
+            // What was there already may have been made of other events.
+            if agenda.edition == edition && inserted == rows.len() as u64 {
+                let reminders = rows.into_iter().filter(|row| is_reminder(&row.notification.kind));
+                agenda.fresh.extend(reminders.map(|row| row.id));
+            }
+        }
+        self.lock_agenda().done = Some(now);
+        self.metrics.fell_due(inserted, dropped);
+        Ok(inserted)
+    }
+
+    /// Adds the digests that fell due after `after`, and the welcome of watches and digests never met
+    /// before; gives those that are met now.
+    async fn by_schedule(
+        &self,
+        due: &mut Vec<Planned>,
+        after: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<String>, StoreError> {
+        let met = self.met().await?;
+        let is_due = |digest: &Digest| plan::digest_due(digest, &self.config.timezone, after, now);
+        // Most of the time there is nothing of the kind, and a reminder waits.
+        if self.config.watches.iter().all(|watch| met.contains(&source_of_watch(watch)))
+            && self
+                .config
+                .digests
+                .iter()
+                .all(|digest| met.contains(&source_of_digest(digest)) && is_due(digest).is_none())
+        {
+            return Ok(Vec::new());
+        }
+        let watches = self.watches().await?;
+        let cx = self.plan_context(&watches, now);
         let mut sources = Vec::new();
-        let met = self.store.sources().await?;
         for watch in &watches {
-            let source = format!("watch {}", watch.name);
+            let source = source_of_watch(watch);
             if met.contains(&source) || !self.all_read(&watch.feeds).await? {
                 continue;
             }
@@ -86,7 +140,7 @@ impl Pipeline {
             sources.push(source);
         }
         for digest in &self.config.digests {
-            let source = format!("digest {}", digest.name);
+            let source = source_of_digest(digest);
             let watches = self.config.watches.iter().filter(|w| digest.watches.contains(&w.name));
             let feeds: Vec<String> = watches.flat_map(|w| w.feeds.iter().cloned()).collect();
             let first = !met.contains(&source);
@@ -95,7 +149,7 @@ impl Pipeline {
             }
             let at = match first {
                 true => digest.welcome.then_some(now),
-                false => plan::digest_due(digest, &self.config.timezone, after, now),
+                false => is_due(digest),
             };
             if let Some(at) = at {
                 let (_, _, window) = plan::digest_window(digest, &self.config.timezone, at);
@@ -106,17 +160,10 @@ impl Pipeline {
                 sources.push(source);
             }
         }
-
-        let mut inserted = 0;
-        if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
-            inserted = self.store.commit_due(&self.address(due), &sources, now).await?;
-        }
-        self.lock_agenda().done = Some(now);
-        self.metrics.fell_due(inserted, dropped);
-        Ok(inserted)
+        Ok(sources)
     }
 
-    /// When [`Pipeline::tick`] or [`Pipeline::deliver`] has something to do next.
+    /// When [`Pipeline::tick`] has something to do next.
     pub async fn next_due(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         self.fill_agenda(now).await?;
         let digests = self.config.digests.iter();
@@ -125,8 +172,22 @@ impl Pipeline {
             let agenda = self.lock_agenda();
             agenda.queue.last().map(|planned| planned.due_at).or(agenda.until)
         };
-        let attempt = self.store.next_attempt().await?;
-        Ok(digests.chain(agenda).chain(attempt).min().unwrap_or(Timestamp::MAX))
+        Ok(digests.chain(agenda).min().unwrap_or(Timestamp::MAX))
+    }
+
+    /// Whether a reminder is known to be true without looking: its events are those it was made of.
+    pub(super) fn is_fresh(&self, delivery: &Delivery) -> bool {
+        self.lock_agenda().fresh.remove(&delivery.id)
+    }
+
+    async fn met(&self) -> Result<BTreeSet<String>, StoreError> {
+        let met = self.lock_agenda().met.clone();
+        if let Some(met) = met {
+            return Ok(met);
+        }
+        let met = self.store.sources().await?;
+        self.lock_agenda().met = Some(met.clone());
+        Ok(met)
     }
 
     /// Whether all feeds have been read once; those that cannot be read are not waited for.
@@ -188,12 +249,18 @@ impl Pipeline {
         Ok(after)
     }
 
-    fn pop_due(&self, now: Timestamp) -> Vec<Planned> {
+    /// What is due, in order, and the edition of the events that it was made of.
+    fn pop_due(&self, now: Timestamp) -> (Vec<Planned>, u64) {
         let mut agenda = self.lock_agenda();
         let first = agenda.queue.partition_point(|planned| planned.due_at > now);
         let mut due = agenda.queue.split_off(first);
         due.reverse();
-        due
+        (due, agenda.edition)
+    }
+
+    /// Begins again from what the database holds, after it has refused something.
+    pub fn distrust_agenda(&self) {
+        self.lock_agenda().distrust();
     }
 
     /// How often the events have changed since the start.
@@ -206,10 +273,26 @@ impl Pipeline {
     }
 }
 
+/// Under which name a watch is known to have been met.
+fn source_of_watch(watch: &Watch) -> String {
+    format!("watch {}", watch.name)
+}
+
+fn source_of_digest(digest: &Digest) -> String {
+    format!("digest {}", digest.name)
+}
+
+fn is_reminder(kind: &Kind) -> bool {
+    matches!(kind, Kind::Reminder { .. })
+}
+
 /// After a pause, of several reminders missed for one event only the last is of use.
 fn newest_lead_only(due: &mut Vec<Planned>, now: Timestamp) {
     let late =
         |planned: &Planned| now.duration_since(planned.due_at) > SignedDuration::from_mins(1);
+    if !due.iter().any(late) {
+        return;
+    }
     let mut newest: HashMap<(String, String), Timestamp> = HashMap::new();
     let event = |planned: &Planned| {
         let item = planned.notification.items.first()?;

@@ -22,6 +22,9 @@ use super::{PARK, PATIENCE, Pipeline, beside};
 const LEASE: SignedDuration = SignedDuration::from_mins(30);
 /// After this long the rest of a queue goes back, so that no lease runs out while it is sent.
 const QUEUE: Duration = Duration::from_mins(5);
+/// How long an endpoint is left alone of which a message is held: while it is out of order, each
+/// attempt costs one.
+const HELD_REST: SignedDuration = SignedDuration::from_mins(5);
 /// Deliveries claimed at once: of all endpoints, and of each.
 const CLAIM: u32 = 1000;
 const CLAIM_OF_EACH: u32 = 10;
@@ -68,9 +71,6 @@ impl Pipeline {
     /// being sent.
     pub async fn resume(&self, now: Timestamp) -> Result<(), StoreError> {
         self.store.recover(now).await?;
-        let mut agenda = self.lock_agenda();
-        agenda.forget();
-        agenda.done = None;
         self.mirror.resume();
         Ok(())
     }
@@ -126,21 +126,27 @@ impl Pipeline {
     ) -> Result<BTreeMap<String, Vec<(Delivery, String)>>, StoreError> {
         let mut ready: BTreeMap<String, Vec<(Delivery, String)>> = BTreeMap::new();
         let mut rendered = Vec::new();
-        let put_off = match claimed.is_empty() {
-            true => Vec::new(),
-            false => self.store.put_off(now).await?,
-        };
+        let put_off = self.store.put_off_before(&claimed, now).await?;
         for mut delivery in claimed {
+            // It takes a while to write many messages, and what falls due meanwhile does not wait.
+            tokio::task::yield_now().await;
             let mut parts = Vec::new();
             let first = put_off.iter().filter(|other| delivery.comes_after(other));
+            let first = first.map(|other| other.attempt_at).max();
             let end = if delivery.not_after <= now {
                 warn!(id = delivery.id, to = delivery.endpoint, "expired: too late to be of use");
                 Err(Settlement::Expired)
             } else if !self.still_true(&delivery).await? {
                 info!(id = delivery.id, to = delivery.endpoint, "superseded: no longer true");
                 Err(Settlement::Superseded)
-            } else if let Some(until) = first.map(|other| other.attempt_at).max() {
+            } else if let Some(until) = first {
                 Err(behind(&delivery, until))
+            } else if delivery.doubt_since.is_some() && self.is_held(&delivery) {
+                let reason = held("it was being sent when beadle last stopped");
+                error!(id = delivery.id, to = delivery.endpoint, reason, "dead");
+                // Whoever has it sent after all has looked.
+                delivery.doubt_since = None;
+                Err(Settlement::Dead { reason })
             } else {
                 let reply_to = self.announced_by(&delivery).await?;
                 match self.render(&delivery, reply_to, now) {
@@ -182,6 +188,14 @@ impl Pipeline {
         }
         self.store.freeze(&rendered).await?;
         Ok(ready)
+    }
+
+    /// Whether a further attempt might double what nobody wants doubled.
+    fn is_held(&self, delivery: &Delivery) -> bool {
+        let endpoint = self.registry.configured(&delivery.endpoint);
+        delivery.attempts > 1
+            && delivery.remote_id.is_none()
+            && endpoint.is_some_and(|endpoint| endpoint.notifier.holds_doubtful())
     }
 
     async fn settle(
@@ -237,6 +251,9 @@ impl Pipeline {
         else {
             return Ok(true);
         };
+        if self.is_fresh(delivery) {
+            return Ok(true);
+        }
         let to = item.start.saturating_add(SignedDuration::from_secs(1)).unwrap_or(item.start);
         let now = self.upcoming(item.start, to).await?;
         // Of an event that is to be read anew there is no later word than this.
@@ -292,12 +309,19 @@ impl Pipeline {
                     let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let (end, door) = self.conclude(&delivery, result, now).await?;
                     failures = if door == Door::Open { 0 } else { failures + 1 };
-                    if let Settlement::PutOff { until, reason, .. } = &end
+                    let rest = match &end {
+                        Settlement::PutOff { until, reason, .. } => Some((*until, reason)),
+                        Settlement::Dead { reason } if door == Door::Closed => {
+                            Some((now.saturating_add(HELD_REST).unwrap_or(now), reason))
+                        }
+                        _ => None,
+                    };
+                    if let Some((until, reason)) = rest
                         && (door == Door::Closed || failures == PATIENCE)
                     {
                         // What was not claimed with them must not overtake these.
-                        self.store.hold(&delivery.endpoint, *until).await?;
-                        closed = Some((*until, reason.clone()));
+                        self.store.hold(&delivery.endpoint, until).await?;
+                        closed = Some((until, reason.clone()));
                     }
                     end
                 }
@@ -462,8 +486,17 @@ impl Pipeline {
             }
             Err(error) => error,
         };
-        let reason = error.to_string();
+        let mut reason = error.to_string();
         let doubtful = matches!(error, NotifyError::Uncertain { .. });
+        if doubtful {
+            let endpoint = self.registry.configured(to);
+            self.metrics.in_doubt(self.registry.backend(to));
+            if endpoint.is_some_and(|endpoint| endpoint.notifier.holds_doubtful()) {
+                reason = held(&reason);
+                error!(id, to, reason, "dead");
+                return Ok((Settlement::Dead { reason }, Door::Closed));
+            }
+        }
         // What cannot have arrived may say next time that it is late.
         let anew = delivery.payload.is_none() && !doubtful;
         let (after, door) = match error {
@@ -518,6 +551,11 @@ impl Pipeline {
 fn behind(delivery: &Delivery, until: Timestamp) -> Settlement {
     let reason = "waits for an earlier message".to_owned();
     Settlement::PutOff { until, reason, anew: delivery.payload.is_none(), doubtful: false }
+}
+
+/// Why a message is not sent again that may have arrived.
+fn held(what: &str) -> String {
+    format!("{what}; it is held, as `on_unknown` says: look whether it is there")
 }
 
 /// The one event that a delivery has news of, where it is not a list.

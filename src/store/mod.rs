@@ -177,6 +177,21 @@ macro_rules! between {
     };
 }
 
+/// Before a statement that asks for `waiting`: the endpoints that messages wait for, and at last NULL.
+/// It goes from one to the next in the index, however much waits for each.
+macro_rules! with_waiting {
+    ($($statement:tt)+) => {
+        concat!(
+            "WITH RECURSIVE waiting (endpoint) AS (\
+                 SELECT MIN(endpoint) FROM outbox WHERE state = 'pending' \
+                 UNION ALL SELECT (SELECT MIN(endpoint) FROM outbox \
+                     WHERE state = 'pending' AND endpoint > waiting.endpoint) \
+                 FROM waiting WHERE waiting.endpoint IS NOT NULL) ",
+            $($statement)+
+        )
+    };
+}
+
 /// How a feed was last asked for and what it answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedState {
@@ -733,19 +748,26 @@ impl Store {
         of_each: u32,
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(concat!(
-            "UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1, \
-                 doubt_since = COALESCE(doubt_since, $1) \
-             WHERE id IN (SELECT id FROM (SELECT id, due_at, position, ROW_NUMBER() OVER \
-                 (PARTITION BY endpoint ORDER BY due_at, position, id) AS turn FROM outbox \
-                 WHERE (state = 'pending' AND attempt_at <= $1 OR state = 'leased' AND lease_until <= $1) \
-                 AND endpoint NOT IN (SELECT endpoint FROM parked WHERE retry_at > $1) \
-                 AND endpoint NOT IN \
-                     (SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until > $1)) AS due \
-                 WHERE turn <= $4 ORDER BY turn, due_at, position, id LIMIT $3) \
-             RETURNING ",
-            columns!(outbox),
-        ))
+        let rows = sqlx::query(
+            with_waiting!(
+                ", idle (endpoint) AS (SELECT endpoint FROM waiting WHERE endpoint IS NOT NULL \
+                     UNION SELECT endpoint FROM outbox WHERE state = 'leased' AND lease_until <= $1 \
+                     EXCEPT SELECT endpoint FROM parked WHERE retry_at > $1 \
+                     EXCEPT SELECT endpoint FROM outbox \
+                         WHERE state = 'leased' AND lease_until > $1) \
+                 UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1, \
+                     doubt_since = COALESCE(doubt_since, $1) \
+                 WHERE id IN (SELECT id FROM (SELECT one.id, one.due_at, one.position, \
+                     ROW_NUMBER() OVER (PARTITION BY one.endpoint \
+                         ORDER BY one.due_at, one.position, one.id) AS turn \
+                     FROM idle CROSS JOIN outbox AS one WHERE one.endpoint = idle.endpoint \
+                     AND one.state IN ('pending', 'leased') AND CASE one.state \
+                         WHEN 'pending' THEN one.attempt_at ELSE one.lease_until END <= $1) AS due \
+                     WHERE turn <= $4 ORDER BY turn, due_at, position, id LIMIT $3) \
+                 RETURNING ",
+                columns!(outbox)
+            )
+        )
         .bind(now.as_millisecond())
         .bind(now.as_millisecond().saturating_add(millis(lease)))
         .bind(i64::from(limit))
@@ -955,13 +977,15 @@ impl Store {
     /// is waiting.
     pub async fn next_attempt(&self) -> Result<Option<Timestamp>> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query(
-            "SELECT MIN(CASE WHEN parked.retry_at > outbox.attempt_at THEN parked.retry_at \
-                 ELSE outbox.attempt_at END) AS at \
-             FROM outbox LEFT JOIN parked ON parked.endpoint = outbox.endpoint \
-             WHERE state = 'pending' AND outbox.endpoint NOT IN \
-                 (SELECT endpoint FROM outbox WHERE state = 'leased')",
-        )
+        let row = sqlx::query(with_waiting!(
+            "SELECT MIN(CASE WHEN parked.retry_at > first.at THEN parked.retry_at \
+                     ELSE first.at END) AS at \
+                 FROM (SELECT endpoint, (SELECT MIN(attempt_at) FROM outbox \
+                         WHERE state = 'pending' AND endpoint = waiting.endpoint) AS at \
+                     FROM waiting WHERE endpoint IS NOT NULL AND endpoint NOT IN \
+                         (SELECT endpoint FROM outbox WHERE state = 'leased')) AS first \
+                 LEFT JOIN parked ON parked.endpoint = first.endpoint"
+        ))
         .fetch_one(&mut *connection)
         .await?;
         row.try_get::<Option<i64>, _>("at")?.map(instant).transpose()
@@ -1312,24 +1336,36 @@ async fn insert_deliveries(
 ) -> Result<u64> {
     let mut inserted = 0;
     // With room for the parts that a message may turn out to have.
-    for (position, new) in (0_i64..).step_by(parts::MAX_PARTS as usize).zip(deliveries) {
-        let query: Query = sqlx::query(
+    let mut positions = (0_i64..).step_by(parts::MAX_PARTS as usize);
+    for rows in deliveries.chunks(ROWS) {
+        let row = |row: usize| {
+            let [id, endpoint, source, notification, planned, due, not_after, position] =
+                std::array::from_fn(|column| row * 8 + column + 1);
+            format!(
+                "(${id},${endpoint},${source},${notification},'pending',${planned},${due},\
+                 ${not_after},${position},${due})"
+            )
+        };
+        let places: Vec<String> = (0..rows.len()).map(row).collect();
+        let statement = format!(
             "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, due_at, \
-                 not_after, position, attempt_at) \
-             VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $6) ON CONFLICT (id) DO NOTHING",
+                 not_after, position, attempt_at) VALUES {} ON CONFLICT (id) DO NOTHING",
+            places.join(","),
         );
-        let result = query
-            .bind(new.id.clone())
-            .bind(new.endpoint.clone())
-            .bind(new.notification.source.clone())
-            .bind(to_json(&new.notification)?)
-            .bind(now.as_millisecond())
-            .bind(new.due_at.as_millisecond())
-            .bind(new.not_after.as_millisecond())
-            .bind(position)
-            .execute(&mut **tx)
-            .await?;
-        inserted += result.rows_affected();
+        // Safe: made of nothing but the names and numbers above.
+        let mut query: Query = sqlx::query(AssertSqlSafe(statement));
+        for (new, position) in rows.iter().zip(&mut positions) {
+            query = query
+                .bind(new.id.clone())
+                .bind(new.endpoint.clone())
+                .bind(new.notification.source.clone())
+                .bind(to_json(&new.notification)?)
+                .bind(now.as_millisecond())
+                .bind(new.due_at.as_millisecond())
+                .bind(new.not_after.as_millisecond())
+                .bind(position);
+        }
+        inserted += query.execute(&mut **tx).await?.rows_affected();
     }
     Ok(inserted)
 }

@@ -1,24 +1,39 @@
 //! What waits behind what.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::{Delivery, Result, Store, columns, delivery};
 use crate::plan::{Item, Kind};
 
 impl Store {
-    /// Deliveries that failed and are to be tried again later than now.
-    pub async fn put_off(&self, now: Timestamp) -> Result<Vec<Delivery>> {
+    /// Deliveries that are to be tried later than now, and that one of these may
+    /// [come after](Delivery::comes_after).
+    pub async fn put_off_before(
+        &self,
+        deliveries: &[Delivery],
+        now: Timestamp,
+    ) -> Result<Vec<Delivery>> {
+        let follows = |one: &&Delivery| one.part() > 0 || one.notification.kind == Kind::Changes;
+        let endpoints: BTreeSet<&str> =
+            deliveries.iter().filter(follows).map(|one| one.endpoint.as_str()).collect();
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(concat!(
-            "SELECT ",
-            columns!(outbox),
-            " FROM outbox WHERE state = 'pending' AND attempt_at > $1"
-        ))
-        .bind(now.as_millisecond())
-        .fetch_all(&mut *connection)
-        .await?;
-        // What cannot be read is given up when its turn comes.
-        Ok(rows.iter().filter_map(|row| delivery(row).ok()).collect())
+        let mut found = Vec::new();
+        for endpoint in endpoints {
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                columns!(outbox),
+                " FROM outbox WHERE state = 'pending' AND endpoint = $1 AND attempt_at > $2"
+            ))
+            .bind(endpoint)
+            .bind(now.as_millisecond())
+            .fetch_all(&mut *connection)
+            .await?;
+            // What cannot be read is given up when its turn comes.
+            found.extend(rows.iter().filter_map(|row| delivery(row).ok()));
+        }
+        Ok(found)
     }
 }
 

@@ -101,6 +101,11 @@ impl SmtpStandIn {
         self.state().refused.insert(recipient.to_owned(), reply.to_owned());
     }
 
+    /// No longer refuses this recipient.
+    pub fn accept(&self, recipient: &str) {
+        self.state().refused.remove(recipient);
+    }
+
     /// Offers PLAIN and LOGIN, and takes mail only after one of them.
     pub fn require_login(&self, username: &str, password: &str) {
         self.state().login = Some((username.to_owned(), password.to_owned()));

@@ -39,7 +39,7 @@ use super::{
     chain, one_line,
 };
 use crate::calendar::{Zones, local};
-use crate::config::{Config, Ping, Quiet, Via};
+use crate::config::{Config, OnUnknown, Ping, Quiet, Via};
 use crate::message::Style;
 use crate::message::discord::{Attention, render, thread_name};
 use crate::operator;
@@ -96,13 +96,14 @@ pub(super) fn endpoints(config: &Config, http: &Http) -> Result<Vec<Endpoint>, S
                 let needs = Needs::of(config, receiver).unwrap_or_default();
                 Place::Channel(Channel::new(bot, *id, needs, target.crosspost))
             }
-            Via::Webhook { url, thread, username, avatar } => Place::Webhook(Webhook {
+            Via::Webhook { url, thread, username, avatar, on_unknown } => Place::Webhook(Webhook {
                 http: http.clone(),
                 api_url: config.discord.api_url.clone(),
                 url: url.clone(),
                 thread: *thread,
                 username: username.clone(),
                 avatar: avatar.clone(),
+                on_unknown: *on_unknown,
                 threads: target.thread_per_event,
             }),
         };
@@ -255,6 +256,10 @@ impl Notifier for Discord {
 
     fn keeps_threads(&self) -> bool {
         self.threads
+    }
+
+    fn holds_doubtful(&self) -> bool {
+        matches!(&self.place, Place::Webhook(webhook) if webhook.on_unknown == OnUnknown::Hold)
     }
 }
 

@@ -16,6 +16,7 @@ use url::Url;
 use super::check::Needs;
 use super::http::{Answer, Bot, Call, Http};
 use super::{API, DEFAULT_HOST, QUEUE, chain, check, gone, outcome, readback, text, unasked};
+use crate::config::OnUnknown;
 use crate::config::secret::SecretSource;
 use crate::message::discord::Target;
 use crate::notify::{DeliveryContext, NotifyError, Payload, Receipt};
@@ -334,6 +335,7 @@ pub(super) struct Webhook {
     pub username: Option<String>,
     pub avatar: Option<Url>,
     pub threads: bool,
+    pub on_unknown: OnUnknown,
 }
 
 impl Webhook {

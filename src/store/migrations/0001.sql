@@ -93,8 +93,9 @@ CREATE TABLE outbox (
     -- When it was first sent without an answer that says whether it arrived.
     doubt_since  BIGINT
 );
--- Everything that claiming wants to know of the rows that it does not take.
-CREATE INDEX outbox_due ON outbox (state, attempt_at, lease_until, endpoint, due_at, position, id);
+-- Everything that claiming wants to know of the rows that it does not take; those of an endpoint
+-- that is being sent to it does not even look at.
+CREATE INDEX outbox_due ON outbox (state, endpoint, attempt_at, lease_until, due_at, position, id);
 
 -- What receivers were told lately of which feed's events, so that they do not hear the same of the
 -- same event in another feed.

@@ -1,0 +1,390 @@
+//! How late reminders are: from the time they are due to the commit that puts them into the outbox.
+//! `cargo bench --bench punctual -- [reminders [seconds [rounds]]]`.
+//!
+//! What runs is [`beadle::app::run`], with all its loops and a database file that is written through
+//! to the disk, while a Discord that answers at once is sent what is due. In each round a bare queue
+//! of tokio, on the same due times, says what the machine can do at that moment; only the ratios
+//! mean anything. The due times are spread at random over whole seconds, which is all that calendars
+//! know: so they come in herds, one a second. Then all are the same.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use beadle::app;
+use beadle::calendar::diff::{Known, Presence, Told};
+use beadle::calendar::{Event, EventKey, Uid, When};
+use beadle::config::Config;
+use beadle::store::{Access, FeedState, PollCommit, Store};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tracing::field::{Field, Visit};
+use tracing::{Metadata, Subscriber, span};
+
+/// Channels that the reminders go to.
+const CHANNELS: usize = 20;
+/// From the start of a run to the first reminder.
+const AHEAD: SignedDuration = SignedDuration::from_secs(3);
+const LEAD: SignedDuration = SignedDuration::from_hours(1);
+
+fn main() {
+    // Cargo adds `--bench`.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
+    let number = |at: usize| args.get(at).and_then(|arg| arg.parse::<usize>().ok());
+    let (count, seconds, rounds) =
+        (number(0).unwrap_or(10_000), number(1).unwrap_or(10), number(2).unwrap_or(3));
+    tracing::subscriber::set_global_default(Watcher).unwrap();
+    println!(
+        "{count} reminders, {CHANNELS} channels, {rounds} rounds; ms late: p50 / p99 / last\n"
+    );
+    println!(
+        "| load | flush to disk, p50 / p99 | bare queue | beadle, over {seconds} s | p50 | p99 | bare, at once | beadle, at once | last |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|");
+    let mut ratios: [Vec<f64>; 3] = Default::default();
+    let mut early = 0;
+    for round in 0..rounds {
+        let disk = flushes();
+        let due = offsets(count, seconds as u64, round as u64);
+        let bare = Lateness::of(bare_queue(&due));
+        let over = beadle(&due);
+        let herd = vec![SignedDuration::ZERO; count];
+        let bare_herd = Lateness::of(bare_tasks(count));
+        let at_once = beadle(&herd);
+        early += over.1 + at_once.1;
+        let (over, at_once) = (Lateness::of(over.0), Lateness::of(at_once.0));
+        let found = [over.p50 / bare.p50, over.p99 / bare.p99, at_once.last / bare_herd.last];
+        println!(
+            "| {} | {:.2} / {:.2} | {bare} | {over} | {:.2} x | {:.2} x | {bare_herd} | {at_once} | {:.2} x |",
+            load(),
+            disk.p50,
+            disk.p99,
+            found[0],
+            found[1],
+            found[2]
+        );
+        for (all, one) in ratios.iter_mut().zip(found) {
+            all.push(one);
+        }
+    }
+    let [p50, p99, last] = ratios.map(|mut all| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    });
+    println!("\nmedians: p50 {p50:.2} x, p99 {p99:.2} x, herd {last:.2} x; {early} early");
+}
+
+/// In milliseconds.
+struct Lateness {
+    p50: f64,
+    p99: f64,
+    last: f64,
+}
+
+impl Lateness {
+    fn of(mut late: Vec<f64>) -> Lateness {
+        late.sort_by(f64::total_cmp);
+        let at = |share: usize| late[(late.len() * share / 100).min(late.len() - 1)];
+        Lateness { p50: at(50), p99: at(99), last: at(100) }
+    }
+}
+
+impl std::fmt::Display for Lateness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.2} / {:.2} / {:.2}", self.p50, self.p99, self.last)
+    }
+}
+
+fn ms(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64() * 1000.0
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// What a commit waits for at least: one page more of a file, written through.
+fn flushes() -> Lateness {
+    let mut file = tempfile::tempfile().unwrap();
+    let late = (0..500).map(|_| {
+        let begun = Instant::now();
+        file.write_all(&[0xA5; 4096 + 24]).unwrap();
+        file.sync_data().unwrap();
+        begun.elapsed().as_secs_f64() * 1000.0
+    });
+    Lateness::of(late.collect())
+}
+
+/// When each is due, after the first; in order, each second as likely as any.
+fn offsets(count: usize, seconds: u64, seed: u64) -> Vec<SignedDuration> {
+    let mut state = seed;
+    let mut random = || {
+        // SplitMix64.
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    };
+    let mut due: Vec<_> =
+        (0..count).map(|_| SignedDuration::from_secs((random() % seconds) as i64)).collect();
+    due.sort();
+    due
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn first() -> Timestamp {
+    whole(app::now() + AHEAD)
+}
+
+fn whole(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap()
+}
+
+/// One queue in order and one sleep at a time, and nothing is done with what is due.
+fn bare_queue(due: &[SignedDuration]) -> Vec<f64> {
+    let first = first();
+    runtime().block_on(async {
+        let mut late = Vec::with_capacity(due.len());
+        while let Some(next) = due.get(late.len()) {
+            let wait = Duration::try_from((first + *next).duration_since(app::now()));
+            tokio::time::sleep(wait.unwrap_or_default()).await;
+            let now = app::now();
+            while let Some(next) = due.get(late.len()).filter(|next| first + **next <= now) {
+                late.push(ms(first + *next, now));
+            }
+        }
+        late
+    })
+}
+
+/// As many tasks as reminders, all for one instant.
+fn bare_tasks(count: usize) -> Vec<f64> {
+    let first = first();
+    runtime().block_on(async {
+        let wait = |_| {
+            tokio::spawn(async move {
+                let wait = Duration::try_from(first.duration_since(app::now()));
+                tokio::time::sleep(wait.unwrap_or_default()).await;
+                ms(first, app::now())
+            })
+        };
+        let tasks: Vec<_> = (0..count).map(wait).collect();
+        let mut late = Vec::new();
+        for task in tasks {
+            late.push(task.await.unwrap());
+        }
+        late
+    })
+}
+
+/// How late each was, and how many were early.
+fn beadle(due: &[SignedDuration]) -> (Vec<f64>, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = configuration(folder.path(), &discord());
+    runtime().block_on(async {
+        let pipeline = app::open(config.clone()).await.unwrap();
+        // Whether it takes long to make this does not matter, so the time is taken afterwards.
+        let first = fill(&pipeline.store, due).await;
+        COMMITTED.lock().unwrap().clear();
+        let last = first + *due.last().unwrap();
+        tokio::select! {
+            end = app::run(pipeline) => end.unwrap(),
+            () = all_committed(last) => {}
+        }
+        let committed = std::mem::take(&mut *COMMITTED.lock().unwrap());
+        let late = due.iter().map(|due| {
+            let due = first + *due;
+            let commit = committed.iter().find(|(until, _)| *until >= due).unwrap();
+            ms(due, commit.1)
+        });
+        let late: Vec<f64> = late.collect();
+        let store = Store::open(&config.state, Access::Shared).await.unwrap();
+        let counts = store.counts().await.unwrap();
+        assert_eq!(counts.values().sum::<u64>(), due.len() as u64, "{counts:?}");
+        let early = late.iter().filter(|late| **late < 0.0).count();
+        (late, early)
+    })
+}
+
+/// The address of a server that takes whatever it is sent.
+fn discord() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // It ends when the client closes the connection.
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    format!("http://{address}")
+}
+
+fn serve(mut stream: TcpStream) -> io::Result<()> {
+    static POSTS: AtomicU64 = AtomicU64::new(1_400_000_000_000_000_000);
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = text.trim().parse().unwrap_or(0);
+            }
+        }
+        io::copy(&mut (&mut reader).take(length), &mut io::sink())?;
+        let body = json!({ "id": POSTS.fetch_add(1, Ordering::Relaxed).to_string() }).to_string();
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        )?;
+    }
+}
+
+async fn all_committed(last: Timestamp) {
+    while COMMITTED.lock().unwrap().last().is_none_or(|(until, _)| *until < last) {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+fn configuration(folder: &Path, discord: &str) -> Config {
+    let mut config = format!(
+        "timezone = \"UTC\"\nstate = \"state\"\n[feed.site]\nurl = \"feed.ics\"\n\
+         [discord]\ntoken = {{ file = \"token\" }}\napi_url = \"{discord}\"\n"
+    );
+    for n in 0..CHANNELS {
+        config.push_str(&format!(
+            "[[watch]]\nname = \"w{n}\"\nfeeds = [\"site\"]\ncategories = [\"c{n}\"]\n\
+             remind = [\"1h\"]\nto = [\"r{n}\"]\n\
+             [receiver.r{n}]\ndiscord = {{ channel = \"{}\" }}\n",
+            n + 1
+        ));
+    }
+    File::create(folder.join("token")).unwrap().write_all(b"a-token").unwrap();
+    Config::parse(&config, &folder.join("config.toml")).unwrap()
+}
+
+/// Events whose reminders are due then, in a feed that is not asked for now. Gives the instant that
+/// `due` counts from.
+async fn fill(store: &Store, due: &[SignedDuration]) -> Timestamp {
+    let description = "A paragraph of about the length of an abstract. ".repeat(25);
+    let begun = Instant::now();
+    let write = async |first: Timestamp| {
+        let now = app::now();
+        let state = FeedState {
+            address: "of the last poll".to_owned(),
+            baseline_at: Some(now),
+            next_poll_at: Some(now + SignedDuration::from_hours(1)),
+            failures: 1,
+            ..FeedState::default()
+        };
+        let known: Vec<_> = due
+            .iter()
+            .enumerate()
+            .map(|(n, due)| {
+                let start = first + *due + LEAD;
+                let event = event(n, start, &description);
+                let known = Known {
+                    key: EventKey(event.uid.0.clone()),
+                    fingerprint: n as u128,
+                    told: Told::Listed(event.clone()),
+                    seen: event,
+                    presence: Presence::Listed,
+                    since: None,
+                    revision: 1,
+                };
+                (known, start, start + SignedDuration::from_hours(1))
+            })
+            .collect();
+        let commit = PollCommit {
+            feed: "site",
+            restart: true,
+            state: Some(&state),
+            write: &known,
+            now,
+            ..PollCommit::default()
+        };
+        store.commit_poll(&commit).await.unwrap();
+    };
+    // Once to see how long it takes, and to make the agenda in time.
+    write(first()).await;
+    let patience = SignedDuration::try_from(begun.elapsed() * 3).unwrap() + AHEAD;
+    let first = whole(first() + patience);
+    write(first).await;
+    first
+}
+
+fn event(n: usize, start: Timestamp, description: &str) -> Event {
+    let utc = |at: Timestamp| When::Zoned {
+        local: TimeZone::UTC.to_datetime(at),
+        zone: "UTC".to_owned(),
+    };
+    let json = json!({
+        "uid": format!("{n}@events.example"),
+        "start": utc(start),
+        "end": utc(start + SignedDuration::from_hours(1)),
+        "summary": format!("Colloquium number {n}"),
+        "description": description,
+        "location": "Towne Building, Room 100",
+        "url": format!("https://events.example/event/{n}"),
+        "categories": [format!("c{}", n % CHANNELS)],
+    });
+    let event: Event = serde_json::from_value(json).unwrap();
+    assert_eq!(event.uid, Uid(format!("{n}@events.example")));
+    event
+}
+
+/// Up to when everything that fell due is in the outbox, and when that was so.
+static COMMITTED: Mutex<Vec<(Timestamp, Timestamp)>> = Mutex::new(Vec::new());
+
+/// Reads the log line that says so, and no other.
+struct Watcher;
+
+#[derive(Default)]
+struct Line {
+    until: Option<Timestamp>,
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "until" {
+            self.until = format!("{value:?}").parse().ok();
+        }
+    }
+}
+
+impl Subscriber for Watcher {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "beadle::pipeline::agenda"
+            && metadata.fields().field("messages").is_some()
+    }
+    fn event(&self, event: &tracing::Event<'_>) {
+        let now = app::now();
+        let mut line = Line::default();
+        event.record(&mut line);
+        COMMITTED.lock().unwrap().push((line.until.unwrap(), now));
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
