@@ -172,9 +172,10 @@
 //! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
 //! | the example works, and nothing typed into it makes it panic | `the_example_is_valid_and_needs_no_secret`, `no_edit_of_the_example_makes_it_panic` |
 
+pub use beadle_calendar as calendar;
+
 pub mod alive;
 pub mod app;
-pub mod calendar;
 pub mod commands;
 pub mod config;
 pub mod doctor;

@@ -16,8 +16,11 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Announces calendar feeds: what is new, changed, cancelled or about to start, in Discord, by mail,
 /// or on this terminal.
@@ -453,12 +456,10 @@ fn report(error: &anyhow::Error, format: LogFormat) {
 }
 
 fn start_logging(format: LogFormat) {
-    let filter = std::env::var("BEADLE_LOG").unwrap_or_else(|_| "info".to_owned());
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(tracing::Level::INFO.into())
-        .parse_lossy(filter);
+    let filter = log_filter(&std::env::var("BEADLE_LOG").unwrap_or_default());
+    let levels = filter.iter().map(|(_, level)| level).chain(filter.default_level());
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(levels.max().unwrap_or(LevelFilter::OFF))
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_timer(Milliseconds)
@@ -466,8 +467,21 @@ fn start_logging(format: LogFormat) {
         .log_internal_errors(false)
         .with_ansi(terminal::colours(&std::io::stderr()));
     match format {
-        LogFormat::Text => builder.compact().init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+        LogFormat::Text => builder.compact().finish().with(filter).init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(filter).init(),
+    }
+}
+
+/// What is logged, as `debug` or `beadle=debug,hyper=warn`; what is not understood is passed over.
+fn log_filter(text: &str) -> Targets {
+    let understood = |one: &&str| !one.is_empty() && one.parse::<Targets>().is_ok();
+    let good: Vec<&str> = text.split(',').map(str::trim).filter(understood).collect();
+    match good.is_empty() {
+        // A first reading is slow to sqlx, and nothing to warn of.
+        true => Targets::new()
+            .with_default(LevelFilter::INFO)
+            .with_target("sqlx::query", LevelFilter::ERROR),
+        false => good.join(",").parse().unwrap_or_default(),
     }
 }
 

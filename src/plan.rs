@@ -2,12 +2,12 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, Timestamp, ZonedDateTime, civil};
 use serde::{Deserialize, Serialize};
 
+pub use crate::calendar::diff::Field;
 use crate::calendar::diff::{Change, ChangeKind};
 use crate::calendar::time::resolve;
 use crate::calendar::{Event, EventKey, Occurrence, Uid, When, Window, Zones, identity, recur};
@@ -258,50 +258,6 @@ impl Reason {
             Reason::Entered => "entered the category",
             Reason::Upcoming => "upcoming",
         }
-    }
-}
-
-/// A part of an event that an audience may be told has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Field {
-    Summary,
-    Start,
-    End,
-    AllDay,
-    Location,
-    Description,
-    Categories,
-    Organizer,
-    Url,
-    Join,
-    Recurrence,
-    Status,
-}
-
-impl Field {
-    /// The lower-case word used in JSON output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Field::Summary => "summary",
-            Field::Start => "start",
-            Field::End => "end",
-            Field::AllDay => "all_day",
-            Field::Location => "location",
-            Field::Description => "description",
-            Field::Categories => "categories",
-            Field::Organizer => "organizer",
-            Field::Url => "url",
-            Field::Join => "join",
-            Field::Recurrence => "recurrence",
-            Field::Status => "status",
-        }
-    }
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -1000,7 +956,35 @@ mod tests {
 
     use super::*;
     use crate::calendar::Status;
-    use crate::calendar::diff::tests::event;
+
+    /// An event of one hour in New York.
+    fn event(uid: &str, summary: &str, start: &str) -> Event {
+        let local: jiff::civil::DateTime = start.parse().unwrap();
+        let zoned = |local| When::Zoned { local, zone: "America/New_York".to_owned() };
+        Event {
+            uid: Uid(uid.to_owned()),
+            recurrence_id: None,
+            this_and_future: false,
+            sequence: 0,
+            status: Status::Confirmed,
+            judged: None,
+            start: zoned(local),
+            end: zoned(local + 1.hour()),
+            summary: summary.to_owned(),
+            description: String::new(),
+            location: String::new(),
+            url: None,
+            categories: Vec::new(),
+            categories_raw: Vec::new(),
+            organizer: None,
+            image: None,
+            page_image: None,
+            join: None,
+            recurrence: Default::default(),
+            created: None,
+            last_modified: None,
+        }
+    }
 
     fn zone() -> TimeZone {
         Zones::default().get("America/New_York").unwrap()

@@ -64,7 +64,7 @@ impl Trust {
     /// A client that follows no redirect, asks no proxy, and says nothing of where it has been.
     pub fn client(&self) -> ClientBuilder {
         let mut config = self.client_config();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)

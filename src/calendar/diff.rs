@@ -14,6 +14,7 @@
 //!   work of one switch (a category renamed, a region that comes and goes), not news of each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +24,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::fingerprints::Fingerprints;
 use super::publisher::Publisher;
 use super::{Event, EventKey, Status, Uid, Verdict, When, Window, Zones, identity, recur};
-use crate::plan::Field;
 
 /// How long most of a feed must be gone before that is believed.
 pub const MASS_LOSS_CONFIRM: SignedDuration = SignedDuration::from_hours(24);
@@ -33,6 +33,50 @@ const MASS_CHANGE: usize = 3;
 
 /// How long an event that is over and gone from the feed is remembered.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A part of an event that an audience may be told has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    Summary,
+    Start,
+    End,
+    AllDay,
+    Location,
+    Description,
+    Categories,
+    Organizer,
+    Url,
+    Join,
+    Recurrence,
+    Status,
+}
+
+impl Field {
+    /// The lower-case word used in JSON output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Field::Summary => "summary",
+            Field::Start => "start",
+            Field::End => "end",
+            Field::AllDay => "all_day",
+            Field::Location => "location",
+            Field::Description => "description",
+            Field::Categories => "categories",
+            Field::Organizer => "organizer",
+            Field::Url => "url",
+            Field::Join => "join",
+            Field::Recurrence => "recurrence",
+            Field::Status => "status",
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// What is remembered of one event of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]

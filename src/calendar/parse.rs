@@ -211,22 +211,21 @@ impl<'a, K: FnMut(u128) -> bool> Reader<'a, K> {
     }
 
     /// Takes the next piece of the body. `sink` gets each new event with its fingerprint.
-    pub fn push(&mut self, piece: &[u8], sink: &mut impl FnMut(Event, u128)) {
+    pub fn push(&mut self, piece: &[u8], sink: &mut dyn FnMut(Event, u128)) {
         self.take(piece, false, sink);
     }
 
-    fn take(&mut self, piece: &[u8], last: bool, sink: &mut impl FnMut(Event, u128)) {
+    fn take(&mut self, piece: &[u8], last: bool, sink: &mut dyn FnMut(Event, u128)) {
         let Reader { input, scanner, interpreter, is_known } = self;
-        let mut feeding = Feeding { interpreter, is_known, sink };
-        input.push(piece, last, &mut |text| scanner.push(text, &mut feeding));
+        Feeding { interpreter, is_known, sink }.push(input, scanner, piece, last);
     }
 
     /// Ends the body.
-    pub fn finish(mut self, sink: &mut impl FnMut(Event, u128)) -> Summary {
+    pub fn finish(mut self, sink: &mut dyn FnMut(Event, u128)) -> Summary {
         self.take(&[], true, sink);
         let Reader { scanner, mut interpreter, mut is_known, .. } = self;
-        let mut feeding = Feeding { interpreter: &mut interpreter, is_known: &mut is_known, sink };
-        let (health, warnings) = scanner.finish(&mut feeding);
+        let feeding = Feeding { interpreter: &mut interpreter, is_known: &mut is_known, sink };
+        let (health, warnings) = feeding.finish(scanner);
         interpreter.finish(health, warnings)
     }
 }
@@ -286,7 +285,7 @@ impl Input {
 }
 
 /// Whether a body is UTF-16 without saying so: every other byte of plain letters is zero.
-pub(crate) fn wide(body: &[u8]) -> Option<&'static Encoding> {
+pub fn wide(body: &[u8]) -> Option<&'static Encoding> {
     match body {
         [1..=255, 0, ..] => Some(UTF_16LE),
         [0, 1..=255, ..] => Some(UTF_16BE),
@@ -301,14 +300,25 @@ fn decode(decoder: &mut Decoder, piece: &[u8], last: bool, to: &mut dyn FnMut(&[
     to(text.as_bytes());
 }
 
-/// What the scanner finds, on its way to the interpreter.
-struct Feeding<'r, 'a, K, F> {
+/// What the scanner finds, on its way to the interpreter. Of one type for every caller, so that
+/// what each byte passes through is compiled here, as fast as this crate is.
+struct Feeding<'r, 'a> {
     interpreter: &'r mut Interpreter<'a>,
-    is_known: &'r mut K,
-    sink: &'r mut F,
+    is_known: &'r mut dyn FnMut(u128) -> bool,
+    sink: &'r mut dyn FnMut(Event, u128),
 }
 
-impl<K: FnMut(u128) -> bool, F: FnMut(Event, u128)> Visitor for Feeding<'_, '_, K, F> {
+impl Feeding<'_, '_> {
+    fn push(&mut self, input: &mut Input, scanner: &mut Scanner, piece: &[u8], last: bool) {
+        input.push(piece, last, &mut |text| scanner.push(text, self));
+    }
+
+    fn finish(mut self, scanner: Scanner) -> (Health, Vec<Warning>) {
+        scanner.finish(&mut self)
+    }
+}
+
+impl Visitor for Feeding<'_, '_> {
     fn is_known(&mut self, hash: u128) -> bool {
         (self.is_known)(hash ^ self.interpreter.context())
     }

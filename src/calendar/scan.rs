@@ -240,7 +240,7 @@ fn is_of_a_page(line: &[u8]) -> bool {
 }
 
 /// A line outside of any calendar, without indentation and without what belongs to a page.
-pub(crate) fn behind_markup(line: &[u8]) -> &[u8] {
+pub fn behind_markup(line: &[u8]) -> &[u8] {
     let line = line.trim_ascii();
     let tags = if line.first() == Some(&b'<') { memrchr(b'>', line) } else { None };
     tags.map_or(line, |end| line[end + 1..].trim_ascii_start())

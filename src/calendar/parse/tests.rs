@@ -18,8 +18,10 @@ fn read_ny(body: impl AsRef<[u8]>) -> Calendar {
 
 /// A folder of real exports kept outside of the repository; `None` where it is absent.
 fn shared(path: &str) -> Option<PathBuf> {
-    let base = std::env::var_os("BEADLE_SHARED")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
+    let base = std::env::var_os("BEADLE_SHARED").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared"),
+        PathBuf::from,
+    );
     let path = base.join(path);
     if !path.exists() {
         eprintln!("skipped: {} is absent", path.display());
