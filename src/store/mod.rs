@@ -41,7 +41,13 @@ pub use trouble::{crashed, watch_for_crashes};
 pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[concat!(include_str!("migrations/0001.sql"), include_str!("migrations/event_indexes.sql"))];
+
+/// To write many events: [`EVENT_INDEXES`] makes them again.
+const DROP_EVENT_INDEXES: &str = "DROP INDEX event_starts; DROP INDEX event_long; \
+     DROP INDEX event_soonest; DROP INDEX event_glance";
+const EVENT_INDEXES: &str = include_str!("migrations/event_indexes.sql");
 
 /// Settled deliveries are kept this long, so that nothing is told again.
 const KEEP_SETTLED: SignedDuration = SignedDuration::from_hours(24 * 400);
@@ -154,8 +160,9 @@ use columns;
 
 /// Fingerprints in one row.
 const PART: usize = 4096;
-/// Events written by one statement.
-const ROWS: usize = 64;
+/// Events written by one statement. Not more: SQLite finds the place of a `$1` by its name, one after
+/// the other, and keeps what a statement may have to undo in memory only while it is little.
+const ROWS: usize = 8;
 
 /// The events with an occurrence in a window, which `$1` and `$2` bound. Most begin inside it or
 /// shortly before; the others are found by an index of their own (2592000000 ms are 30 days).
@@ -459,15 +466,18 @@ impl Store {
             .bind(feed)
             .fetch_one(&mut *connection)
             .await?;
-        let parts = usize::try_from(parts.try_get::<i64, _>("parts")?).unwrap_or_default();
-        let mut all = Vec::with_capacity(parts * PART);
+        let parts = parts.try_get::<i64, _>("parts")?;
+        let mut all = Vec::with_capacity(usize::try_from(parts).unwrap_or_default() * PART);
         if self.suspects.any_of(feed) {
             return Ok(all);
         }
-        let mut rows = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1 ORDER BY part")
-            .bind(feed)
-            .fetch(&mut *connection);
-        while let Some(row) = rows.try_next().await? {
+        // One by one: what is not waited for is read ahead, and would all be in memory once more.
+        for part in 0..parts {
+            let row = sqlx::query("SELECT fingerprints FROM body WHERE feed = $1 AND part = $2")
+                .bind(feed)
+                .bind(part)
+                .fetch_one(&mut *connection)
+                .await?;
             let (prints, _) = row.try_get::<&[u8], _>("fingerprints")?.as_chunks();
             all.extend(prints.iter().map(|print| u128::from_le_bytes(*print)));
         }
@@ -638,6 +648,11 @@ impl Store {
         for rows in commit.write.chunks(ROWS) {
             write_known(&mut tx, commit.feed, rows).await?;
         }
+        let mut events = events.peekable();
+        let many = events.peek().is_some();
+        if many {
+            (&mut *tx).execute(DROP_EVENT_INDEXES).await?;
+        }
         let mut rows: Vec<(Known, Timestamp, Timestamp)> = Vec::with_capacity(ROWS);
         for row in events {
             let row = row.map_err(StoreError::Spool)?;
@@ -653,6 +668,9 @@ impl Store {
         }
         if !rows.is_empty() {
             write_known(&mut tx, commit.feed, &rows).await?;
+        }
+        if many {
+            (&mut *tx).execute(EVENT_INDEXES).await?;
         }
         for key in commit.forget {
             sqlx::query("DELETE FROM event WHERE feed = $1 AND key = $2")
@@ -1117,6 +1135,20 @@ impl Store {
     }
 }
 
+const PRAGMAS: &str = "
+    -- Of a new file: of events with a text of 2 kB, only one would go onto a page of 4 KiB.
+    PRAGMA page_size = 8192;
+    PRAGMA journal_mode = WAL;
+    -- In bytes: a first reading makes a long log, which would stay as long as the database.
+    PRAGMA journal_size_limit = 4194304;
+    -- A notice that was recorded as sent must still be so after a power cut.
+    PRAGMA synchronous = FULL;
+    PRAGMA foreign_keys = ON;
+    -- A page that makes no sense is damage at once.
+    PRAGMA cell_size_check = ON;
+    -- In KiB: it stays for as long as the program runs, and the system has a cache of its own.
+    PRAGMA cache_size = -256";
+
 /// Opens a database file, making it if it is not there.
 async fn connect(file: &Path) -> Result<AnyConnection> {
     upkeep::new_file(file).or_else(|error| match error.kind() {
@@ -1127,18 +1159,7 @@ async fn connect(file: &Path) -> Result<AnyConnection> {
     // Another beadle command may be looking at the same time.
     connection.execute("PRAGMA busy_timeout = 10000").await?;
     integrity::recognise(&mut connection, file).await?;
-    for pragma in [
-        "PRAGMA journal_mode = WAL",
-        // A notice that was recorded as sent must still be so after a power cut.
-        "PRAGMA synchronous = FULL",
-        "PRAGMA foreign_keys = ON",
-        // A page that makes no sense is damage at once.
-        "PRAGMA cell_size_check = ON",
-        // In KiB: it stays for as long as the program runs, and the system has a cache of its own.
-        "PRAGMA cache_size = -1024",
-    ] {
-        connection.execute(pragma).await?;
-    }
+    connection.execute(PRAGMAS).await?;
     Ok(connection)
 }
 
@@ -1152,9 +1173,9 @@ fn lock(folder: &Path) -> Result<File> {
     let mut file = options.open(folder.join("beadle.lock")).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {
-            file.set_len(0).map_err(failed)?;
+            // Always as long: to truncate a file can take as long as all else of a start.
             file.rewind().map_err(failed)?;
-            writeln!(file, "{}", std::process::id()).map_err(failed)?;
+            writeln!(file, "{:<10}", std::process::id()).map_err(failed)?;
             Ok(file)
         }
         Err(TryLockError::WouldBlock) => {
