@@ -37,6 +37,8 @@ use crate::tls::{CONNECT_TIMEOUT, Trust};
 /// What a server is told, unless the configuration says otherwise.
 pub const USER_AGENT: &str =
     concat!("beadle/", env!("CARGO_PKG_VERSION"), " (calendar feed announcer)");
+/// A connection is kept for what belongs to one poll; its buffers are half a megabyte.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const MAX_REDIRECTS: usize = 5;
 /// How much of a body is looked at to tell what it is: page titles come late.
 const HEAD_BYTES: usize = 16 * 1024;
@@ -559,7 +561,7 @@ impl Fetcher {
 
 /// Redirects are followed in [`Fetcher::fetch`], where credentials can be left behind.
 fn client(trust: &Trust, guard: Guard) -> Result<Client, Kind> {
-    let client = trust.client().dns_resolver(guard).build();
+    let client = trust.client().dns_resolver(guard).pool_idle_timeout(KEEP_ALIVE).build();
     client.map_err(|error| Kind::Tls(root_cause(&error)))
 }
 

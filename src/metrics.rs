@@ -266,11 +266,15 @@ impl Metrics {
         }
     }
 
-    /// Whether it is known how many events the feed has; not after a start, while nothing is new.
-    pub fn knows_events(&self, feed: &str) -> bool {
+    /// Whether a feed has been read, but nothing says yet how many events it has: after a start,
+    /// while nothing is new.
+    pub fn wants_events(&self, feed: &str) -> bool {
         let numbers = self.lock();
-        let series = numbers.0.get(FEED_EVENTS.name);
-        series.is_some_and(|series| series.contains_key([feed.to_owned()].as_slice()))
+        let knows = |family: &Family| {
+            let series = numbers.0.get(family.name);
+            series.is_some_and(|series| series.contains_key([feed.to_owned()].as_slice()))
+        };
+        knows(&LAST_READ) && !knows(&FEED_EVENTS)
     }
 
     /// How many events the feed has.

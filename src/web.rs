@@ -141,8 +141,17 @@ fn verdict(reasons: String) -> (StatusCode, String) {
 /// why.
 async fn metrics(State(watched): State<Watched>) -> impl IntoResponse {
     let Watched { pipeline, progress, clock } = watched;
-    let mut numbers = pipeline.metrics.numbers();
     let Pipeline { store, registry, .. } = &*pipeline;
+    // A poll that finds nothing new does not count what is there: that is a look at every event.
+    let counted = async {
+        for feed in pipeline.config.feeds.keys().filter(|feed| pipeline.metrics.wants_events(feed))
+        {
+            pipeline.metrics.events(feed, store.event_counts(feed).await?.0);
+        }
+        Ok::<_, StoreError>(())
+    };
+    let _ = timeout(PATIENCE, counted).await;
+    let mut numbers = pipeline.metrics.numbers();
     let asked = async {
         Ok::<_, StoreError>((
             store.counts().await?,

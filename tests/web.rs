@@ -181,7 +181,8 @@ async fn the_events_of_a_feed_are_known_after_a_restart() {
     drop(pipeline);
     let pipeline = world.open("2026-03-05T09:15").await;
     round(&pipeline, "2026-03-05T09:15").await;
-    let page = pipeline.metrics.numbers().to_string();
+    let serving = serving(pipeline, HOUR, Router::new()).await;
+    let (_, page) = get(serving.address, "/metrics").await;
     assert!(page.contains("beadle_polls_total{feed=\"site\",outcome=\"unchanged\"} 1"), "{page}");
     assert!(page.contains("beadle_feed_events{feed=\"site\"} 1"), "{page}");
 }

@@ -24,8 +24,9 @@ use crate::store::{FeedState, PollCommit, Spool, StoreError};
 
 use super::{Pipeline, lock, pages};
 
-/// Events of a first reading kept in memory.
+/// Events of a first reading kept in memory, and bytes of the body that they are from.
 const SPOOL_FROM: usize = 256;
+const SPOOL_BYTES: usize = 512 * 1024;
 /// Events of one feed that are kept although they are no longer in it; as many more as it lists,
 /// where it lists more.
 const MAX_ABSENT: usize = 100_000;
@@ -130,10 +131,6 @@ impl Pipeline {
         let started = tokio::time::Instant::now();
         let polled = self.look(feed, now).await?;
         self.metrics.polled(&feed.name, &polled, started.elapsed(), now);
-        if polled.result.is_ok() && !self.metrics.knows_events(&feed.name) {
-            let (events, _) = self.store.event_counts(&feed.name).await?;
-            self.metrics.events(&feed.name, events);
-        }
         lock(&self.next_polls).insert(feed.name.clone(), polled.next_poll_at);
         Ok(polled)
     }
@@ -200,8 +197,12 @@ impl Pipeline {
             ..state.clone()
         };
         let mut news = News { baseline: state.baseline_at.is_none(), ..News::default() };
+        let not_modified = fetched.is_none();
         let (mut reading, whole, mut spooled) = match fetched {
-            None => (self.nothing_new(feed, &state).await?, true, None),
+            None => {
+                let prodid = state.prodid.clone();
+                (Reading { prodid, complete: true, ..Reading::default() }, true, None)
+            }
             Some((mut read, validators)) => {
                 let warnings = std::mem::take(&mut read.calendar.warnings);
                 news.unreadable = Some(read.calendar.health.unreadable + read.present.len());
@@ -246,6 +247,10 @@ impl Pipeline {
                 self.store.commit_poll(&commit).await?;
             }
             return Ok(Polled { next_poll_at: regular, result: Ok(news) });
+        }
+        if not_modified {
+            reading.unchanged = self.last_body(feed).await?;
+            reading.unchanged.meet_all();
         }
         // A first reading that was cut is no baseline, or the rest of the feed would be news; but
         // what is cut in the same place every time is all there is, as long as it stays so.
@@ -370,12 +375,9 @@ impl Pipeline {
         Ok(Polled { next_poll_at, result: Ok(news) })
     }
 
-    /// The reading of a feed that is the same as before.
-    async fn nothing_new(&self, feed: &Feed, state: &FeedState) -> Result<Reading, StoreError> {
-        let mut unchanged = Fingerprints::new(self.store.fingerprints(&feed.name).await?);
-        unchanged.meet_all();
-        let prodid = state.prodid.clone();
-        Ok(Reading { prodid, unchanged, complete: true, ..Reading::default() })
+    /// What the last body held, none of it met yet.
+    async fn last_body(&self, feed: &Feed) -> Result<Fingerprints, StoreError> {
+        Ok(Fingerprints::new(self.store.fingerprints(&feed.name).await?))
     }
 
     /// Whether the address of a feed leads to another calendar than the one before: hardly any of
@@ -651,15 +653,14 @@ impl Pipeline {
         anew: bool,
         first: bool,
     ) -> Result<Result<(Option<(Read, Validators)>, Advice), FetchError>, StoreError> {
-        let known = match anew {
-            true => Vec::new(),
-            false => self.store.fingerprints(&feed.name).await?,
-        };
-        let mut unchanged = Fingerprints::new(known);
         if feed.also.is_empty() && feed.pages == 1 {
             let before = anew.then(Fingerprints::default);
-            return self.fetch_part(feed, validators, unchanged, before, first).await;
+            return self.fetch_part(feed, validators, before, first).await;
         }
+        let mut unchanged = match anew {
+            true => Fingerprints::default(),
+            false => self.last_body(feed).await?,
+        };
         // Of a calendar in parts, one that has not changed must be read all the same, to know what
         // is in it.
         let mut whole: Option<(Read, Advice)> = None;
@@ -673,9 +674,9 @@ impl Pipeline {
             while let Some(url) = next.take() {
                 part.url = url;
                 let none = Validators::default();
-                let before = unchanged.clone();
+                let before = unchanged;
                 let first = before.len();
-                match self.fetch_part(&part, &none, unchanged, Some(before.clone()), false).await? {
+                match self.fetch_part(&part, &none, Some(before.clone()), false).await? {
                     Ok((Some((mut read, _)), advice)) => {
                         unchanged = std::mem::take(&mut read.unchanged);
                         let here = (first..unchanged.len()).filter_map(|n| unchanged.nth(n));
@@ -722,12 +723,11 @@ impl Pipeline {
         Ok(Ok((Some((Read { unchanged, ..read }, Validators::default())), advice)))
     }
 
-    /// `before` is `unchanged` once more, where it cannot be had from the store.
+    /// `before`: what is known of the feed, where it is not what the store knows.
     async fn fetch_part(
         &self,
         feed: &Feed,
         validators: &Validators,
-        mut unchanged: Fingerprints,
         before: Option<Fingerprints>,
         first: bool,
     ) -> Result<Result<(Option<(Read, Validators)>, Advice), FetchError>, StoreError> {
@@ -742,6 +742,11 @@ impl Pipeline {
                 }
                 Err(error) => return Ok(Err(error)),
             };
+            // Not before there is something to compare them with: most answers are without a body.
+            let unchanged = match &before {
+                Some(before) => before.clone(),
+                None => self.last_body(feed).await?,
+            };
             let read = match self.read(feed, *body, charset.as_deref(), unchanged, first).await? {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
@@ -752,10 +757,6 @@ impl Pipeline {
             }
             validators = Validators::default();
             second = true;
-            unchanged = match &before {
-                Some(before) => before.clone(),
-                None => Fingerprints::new(self.store.fingerprints(&feed.name).await?),
-            };
         }
     }
 
@@ -777,6 +778,7 @@ impl Pipeline {
         let preamble = lock(&self.preambles).get(&address(feed)).map(|one| one.preamble.clone());
         let mut events: Vec<(Event, u128)> = Vec::new();
         let mut spool: Option<Spool> = None;
+        let mut held = 0;
         let mut reader = parse::Reader::new(&options, preamble, |print| unchanged.meet(print));
         loop {
             let piece = match body.chunk().await {
@@ -786,8 +788,10 @@ impl Pipeline {
             };
             self.metrics.read(&feed.name, piece.len());
             reader.push(&piece, &mut |event, print| events.push((event, print)));
-            if first && events.len() > SPOOL_FROM {
+            held += piece.len();
+            if first && !events.is_empty() && (events.len() > SPOOL_FROM || held > SPOOL_BYTES) {
                 self.spool(&mut spool, &mut events)?;
+                held = 0;
             }
         }
         let mut summary = reader.finish(&mut |event, print| events.push((event, print)));
