@@ -493,3 +493,22 @@ impl FormatTime for Milliseconds {
         write!(writer, "{:.3}", app::now())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_follows_from_the_directives_that_are_understood() {
+        let seen = |text: &str| {
+            let filter = log_filter(text);
+            let sees = |target, level| filter.would_enable(target, &level);
+            [sees("beadle::store", tracing::Level::DEBUG), sees("hyper", tracing::Level::INFO)]
+        };
+        assert_eq!(seen(""), [false, true]);
+        assert_eq!(seen("debug"), [true, true]);
+        assert_eq!(seen("beadle=debug"), [true, false]);
+        assert_eq!(seen(" beadle=debug , nonsense=loud"), [true, false]);
+        assert_eq!(seen("nonsense=loud"), [false, true]);
+    }
+}

@@ -576,19 +576,26 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
         let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(between!(
+        let mut rows = sqlx::query(between!(
             "feed, key, CAST(seen AS BLOB) AS seen",
             "told_state <> 'withdrawn'"
         ))
         .bind(from.as_millisecond())
         .bind(to.as_millisecond())
-        .fetch_all(&mut *connection)
-        .await?;
-        let event = |row: &AnyRow| {
-            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), json(row, "seen")?))
-        };
-        let mut events: Vec<(String, EventKey, Event)> =
-            self.readable(&mut connection, &rows, event).await?;
+        .fetch(&mut *connection);
+        // Not all rows first, which may be long texts.
+        let mut events: Vec<(String, EventKey, Event)> = Vec::new();
+        let mut bad = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            match json(&row, "seen") {
+                Ok(event) => {
+                    events.push((row.try_get("feed")?, EventKey(row.try_get("key")?), event));
+                }
+                Err(_) => bad.push(row),
+            }
+        }
+        drop(rows);
+        self.readable(&mut connection, &bad, |row| json::<Event>(row, "seen")).await?;
         events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(events)
     }
