@@ -430,9 +430,10 @@ impl Store {
             Access::Shared if std::fs::metadata(&file).is_ok_and(|data| data.len() > 0) => None,
             Access::Shared => return Err(StoreError::Absent(folder.to_owned())),
         };
+        let depth = Depth::at_start(&file);
         let mut connection = connect(&file).await?;
-        if access == Access::Exclusive {
-            integrity::look_through(&mut connection, Depth::at_start(&file)).await?;
+        if let (Access::Exclusive, Some(depth)) = (access, depth) {
+            integrity::look_through(&mut connection, depth).await?;
         }
         migrate(&mut connection).await?;
         integrity::compare_schema(&mut connection).await?;
