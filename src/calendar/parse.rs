@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, civil};
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr2};
+use simdutf8::basic::from_utf8;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_64_with_seed};
 
 use super::rule::Rule;
@@ -496,8 +497,9 @@ impl Name {
     const LONGEST: usize = 32;
 
     fn of(name: &[u8]) -> Option<Name> {
-        if !name.iter().any(u8::is_ascii_lowercase) {
-            return Name::of_upper(name);
+        let known = Name::of_upper(name);
+        if known.is_some() || !name.iter().any(u8::is_ascii_lowercase) {
+            return known;
         }
         let mut upper = [0; Name::LONGEST];
         let upper = upper.get_mut(..name.len())?;
@@ -557,16 +559,7 @@ enum Params<'t> {
 impl Property<'_> {
     fn param(&self, name: &str) -> Option<&str> {
         match &self.params {
-            Params::Plain(params) => {
-                let mut rest: &str = params;
-                while let Some((param, value, after)) = first_param(rest) {
-                    if param.eq_ignore_ascii_case(name) {
-                        return Some(value);
-                    }
-                    rest = after;
-                }
-                None
-            }
+            Params::Plain(params) => plain_param(params, name),
             Params::Read(params) => {
                 let (_, values) = params.iter().find(|(param, _)| param == name)?;
                 values.first().map(String::as_str)
@@ -597,9 +590,10 @@ struct Properties<'t> {
 }
 
 impl<'t> Properties<'t> {
-    fn new() -> Self {
+    /// `room` saves an allocation.
+    fn new(room: Vec<Property<'_>>) -> Self {
         let none = [None; Name::ALL.len()];
-        Properties { all: Vec::with_capacity(16), first: none, filled: none }
+        Properties { all: emptied(room), first: none, filled: none }
     }
 
     fn push(&mut self, property: Property<'t>) {
@@ -607,7 +601,8 @@ impl<'t> Properties<'t> {
         let at = u32::try_from(self.all.len()).ok();
         let (first, filled) = (&mut self.first[name as usize], &mut self.filled[name as usize]);
         *first = first.or(at);
-        if filled.is_none() && !property.value.trim_start().is_empty() {
+        let begins = matches!(property.value.as_bytes(), [b'!'..=b'~', ..]);
+        if filled.is_none() && (begins || !property.value.trim_start().is_empty()) {
             *filled = at;
         }
         self.all.push(property);
@@ -628,6 +623,12 @@ impl<'t> Properties<'t> {
         let named = move |one: &&Property<'t>| one.name.is_some_and(|name| names.contains(&name));
         self.all[from..].iter().filter(named)
     }
+}
+
+/// The allocation of a list, for one that borrows from elsewhere.
+fn emptied<'t>(list: Vec<Property<'_>>) -> Vec<Property<'t>> {
+    // Collecting in place keeps it.
+    list.into_iter().map_while(|_| None).collect()
 }
 
 /// Something worth a warning, before line and event are known.
@@ -682,59 +683,109 @@ fn property<'t>(
     Ok((Property { line, name, params, value, form: Form::Stated }, problem))
 }
 
-/// The name and the parameters of a line whose head is in the form that nearly all have, and where
-/// its value begins. That form is, on one physical line, `NAME`, then `;NAME=value` or
-/// `;NAME="value"` any number of times, with one value each and no escapes.
-fn plain_head(line: &[u8]) -> Option<(&[u8], &str, usize)> {
-    let name = line.iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'))?;
-    let mut at = name;
-    while line.get(at) == Some(&b';') && at <= HEAD_BYTES {
-        at += plain_param(&line[at..])?;
-    }
-    if name == 0 || at > HEAD_BYTES || line.get(at) != Some(&b':') {
+/// The name, if it is one that is read, and the parameters of a line whose head is in the form that
+/// nearly all have, and where its value begins. That form is, on one physical line, `NAME`, then
+/// `;NAME=value` or `;NAME="value"` any number of times, with one value each and no escapes.
+fn plain_head(line: &str) -> Option<(Option<Name>, &str, usize)> {
+    let bytes = line.as_bytes();
+    let end = memchr2(b':', b';', &bytes[..bytes.len().min(HEAD_BYTES)])?;
+    let name = &bytes[..end];
+    let known = Name::of(name);
+    if known.is_none() && !name.iter().all(|byte| HEAD[*byte as usize] & NAME != 0) {
         return None;
     }
-    let params = if at == name { "" } else { std::str::from_utf8(&line[name..at]).ok()? };
-    Some((&line[..name], params, at + 1))
+    let mut at = end;
+    while bytes.get(at) == Some(&b';') && at <= HEAD_BYTES {
+        at += param_length(&bytes[at..])?;
+    }
+    if end == 0 || at > HEAD_BYTES || bytes.get(at) != Some(&b':') {
+        return None;
+    }
+    Some((known.filter(|name| name.is_of_event()), line.get(end..at)?, at + 1))
 }
 
 /// How long the parameter is that a text begins with, `;` included. It ends before `;` or `:`.
-fn plain_param(text: &[u8]) -> Option<usize> {
-    let name = text[1..].iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'-'))?;
+fn param_length(text: &[u8]) -> Option<usize> {
+    let past = |text: &[u8], kind| text.iter().position(|byte| HEAD[*byte as usize] & kind == 0);
+    let name = past(&text[1..], NAME)?;
     let value = name + 2;
     if name == 0 || text.get(value - 1) != Some(&b'=') {
         return None;
     }
-    let plain = |b: u8| b > b' ' && !matches!(b, b'^' | b'"' | 0x7f);
-    match text.get(value) {
-        Some(b'"') => {
-            let quoted = &text[value + 1..];
-            let end = quoted.iter().position(|&b| !plain(b) && b != b' ')?;
-            (quoted[end] == b'"').then_some(value + end + 2)
-        }
-        _ => {
-            let bare = &text[value..];
-            let end = bare
-                .iter()
-                .position(|&b| !plain(b) || matches!(b, b',' | b':' | b';' | b'\\' | b'='))?;
-            matches!(bare[end], b':' | b';').then_some(value + end)
-        }
+    if text.get(value) == Some(&b'"') {
+        let end = value + 1 + past(&text[value + 1..], QUOTED)?;
+        (text[end] == b'"').then_some(end + 1)
+    } else {
+        let end = value + past(&text[value..], BARE)?;
+        matches!(text[end], b':' | b';').then_some(end)
     }
 }
 
-/// The first parameter in the plain form, its value, and what follows.
-fn first_param(params: &str) -> Option<(&str, &str, &str)> {
-    let params = params.strip_prefix(';')?;
-    let equals = memchr(b'=', params.as_bytes())?;
-    let (name, rest) = (&params[..equals], &params[equals + 1..]);
-    let (value, rest) = match rest.strip_prefix('"') {
-        Some(quoted) => {
-            let end = memchr(b'"', quoted.as_bytes())?;
-            (&quoted[..end], &quoted[end + 1..])
+/// Where bytes may stand in a [plain head](plain_head).
+const HEAD: [u8; 256] = {
+    let mut head = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            head[at] |= NAME;
         }
-        None => rest.split_at(memchr(b';', rest.as_bytes()).unwrap_or(rest.len())),
+        if byte >= b' ' && !matches!(byte, b'^' | b'"' | 0x7f) {
+            head[at] |= QUOTED;
+            if !matches!(byte, b' ' | b',' | b':' | b';' | b'\\' | b'=') {
+                head[at] |= BARE;
+            }
+        }
+        at += 1;
+    }
+    head
+};
+/// In names.
+const NAME: u8 = 1;
+/// In values of parameters.
+const BARE: u8 = 2;
+/// In such as stand in quotes.
+const QUOTED: u8 = 4;
+
+/// A line with a [plain head](plain_head) and a value that takes no more than to be unfolded.
+fn folded_line<'t>(raw: &RawLine<'t>) -> Option<Property<'t>> {
+    let start = memchr2(b'\r', b'\n', raw.bytes).unwrap_or(raw.bytes.len());
+    let (name, params, at) = plain_head(std::str::from_utf8(&raw.bytes[..start]).ok()?)?;
+    let value = raw.from(at);
+    // The colon before a date may not be the first: see `date_colon`.
+    let colons = name.is_some_and(Name::is_date) && memchr(b':', value.bytes).is_some();
+    if (colons && !params.is_empty()) || value.bytes.len() > VALUE_BYTES {
+        return None;
+    }
+    let value = match value.unfold() {
+        _ if name.is_none() => "".into(),
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok()?.into(),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok()?.into(),
     };
-    Some((name, value, rest))
+    let (line, params) = (raw.number, Params::Plain(params));
+    Some(Property { line, name, params, value, form: Form::Stated })
+}
+
+/// The value of a parameter in the plain form.
+fn plain_param<'t>(params: &'t str, name: &str) -> Option<&'t str> {
+    let mut rest = params.strip_prefix(';')?;
+    loop {
+        let found = rest.split_at_checked(name.len()).and_then(|(head, tail)| {
+            tail.strip_prefix('=').filter(|_| head.eq_ignore_ascii_case(name))
+        });
+        let text = found.unwrap_or(rest);
+        let end = match memchr2(b';', b'"', text.as_bytes()) {
+            // From here on it is quoted.
+            Some(quote) if text.as_bytes()[quote] == b'"' => {
+                quote + 2 + memchr(b'"', &text.as_bytes()[quote + 1..])?
+            }
+            end => end.unwrap_or(text.len()),
+        };
+        if found.is_some() {
+            return Some(text[..end].trim_matches('"'));
+        }
+        rest = text[end..].strip_prefix(';')?;
+    }
 }
 
 /// The colon before the value: the first outside of quotes, else the first.
@@ -866,11 +917,9 @@ impl DateValue {
             b"Z" => Some(Offset::UTC),
             _ => return None,
         };
-        let is_right = |(at, byte): (usize, &u8)| match at {
-            8 => *byte == b'T',
-            _ => byte.is_ascii_digit(),
-        };
-        if !figures.iter().enumerate().all(is_right) {
+        // All at once.
+        let digits = figures.iter().filter(|byte| byte.is_ascii_digit()).count();
+        if digits != 14 || figures[8] != b'T' {
             return None;
         }
         let two = |at: usize| (figures[at] - b'0') as i8 * 10 + (figures[at + 1] - b'0') as i8;
@@ -1001,12 +1050,16 @@ struct Interpreter<'a> {
     marks: Vec<Mark>,
     /// Names of zones resolved before.
     zone_names: HashMap<String, Option<String>>,
+    /// The last of them: most dates of a feed have the same one.
+    last_tzid: Option<(String, Option<String>)>,
     /// The last ORGANIZER: its name and value as stated, and what they mean.
     organizer: Option<(String, String, Option<Organizer>)>,
     /// The last zone of which an instant was asked for.
     zone: Option<(String, TimeZone)>,
     /// For reading texts.
     room: Vec<u8>,
+    /// For reading events; empty.
+    properties: Vec<Property<'static>>,
 }
 
 /// As much of an event given out as shows whether another is the same, and which is newer.
@@ -1106,9 +1159,11 @@ impl<'a> Interpreter<'a> {
             unread: Vec::new(),
             marks: Vec::new(),
             zone_names: HashMap::new(),
+            last_tzid: None,
             organizer: None,
             zone: None,
             room: Vec::new(),
+            properties: Vec::new(),
         }
     }
 
@@ -1381,13 +1436,22 @@ impl<'a> Interpreter<'a> {
     /// Reads one VEVENT; when that fails, its UID. None for what is not `sure` to be one event and
     /// turns out to be more, or not whole.
     fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<Result<Event, Option<Uid>>> {
-        let mut properties = Properties::new();
+        let mut properties = Properties::new(std::mem::take(&mut self.properties));
         let mut problems: Vec<(usize, Problem)> = Vec::new();
         let mut inner = Vec::new();
         let mut foreign = false;
         let mut lines = Lines::new(slice.bytes, slice.line);
         let _begin = lines.next();
-        for raw in lines {
+        let text = from_utf8(slice.bytes).ok();
+        loop {
+            if inner.is_empty()
+                && let Some(text) = text
+                && let Some(property) = self.plain_line(text, &mut lines)
+            {
+                properties.push(property);
+                continue;
+            }
+            let Some(raw) = lines.next() else { break };
             match raw.bracket() {
                 Bracket::Begin(Component::Other(name)) if sure || inner.len() < NESTED => {
                     inner.push(name);
@@ -1402,26 +1466,9 @@ impl<'a> Interpreter<'a> {
                 Bracket::Begin(_) | Bracket::End(_) => {}
                 Bracket::None if !inner.is_empty() || raw.bytes.trim_ascii().is_empty() => {}
                 Bracket::None => {
-                    if let Some((name, params, value)) = plain_head(raw.bytes) {
-                        let name = Name::of(name).filter(|name| name.is_of_event());
-                        if name.is_none() && params.is_empty() {
-                            continue;
-                        }
-                        let value = raw.from(value);
-                        let colons = name.is_some_and(Name::is_date) && value.bytes.contains(&b':');
-                        // The one before the date may not be the first: see `date_colon`.
-                        let is_clear = params.is_empty() || !colons;
-                        if is_clear && let Some((value, form)) = self.plain_value(name, &value) {
-                            let params = Params::Plain(params);
-                            properties.push(Property {
-                                line: raw.number,
-                                name,
-                                params,
-                                value,
-                                form,
-                            });
-                            continue;
-                        }
+                    if let Some(property) = folded_line(&raw) {
+                        properties.push(property);
+                        continue;
                     }
                     let (text, decoded) = self.decode(&raw);
                     if decoded && !foreign {
@@ -1455,29 +1502,49 @@ impl<'a> Interpreter<'a> {
         for warning in current.warnings {
             self.keep(warning);
         }
+        self.properties = emptied(properties.all);
         Some(event.ok_or(uid))
     }
 
-    /// A value that takes no more than to be unfolded; the texts, most of what there is to read,
-    /// are made plain in the same pass.
-    fn plain_value<'t>(
-        &mut self,
-        name: Option<Name>,
-        raw: &RawLine<'t>,
-    ) -> Option<(Cow<'t, str>, Form)> {
-        if raw.bytes.len() > VALUE_BYTES {
+    /// The next line of a text, if it is of the form that nearly all have.
+    fn plain_line<'t>(&mut self, text: &'t str, lines: &mut Lines<'t>) -> Option<Property<'t>> {
+        let (at, line) = lines.place()?;
+        let rest = text.get(at..)?;
+        // BEGIN or END.
+        if matches!(
+            rest.as_bytes(),
+            [b'B' | b'b', b'E' | b'e', ..] | [b'E' | b'e', b'N' | b'n', ..]
+        ) {
             return None;
         }
-        if matches!(name, Some(Name::Description | Name::Location | Name::Summary))
-            && let Some(text::Text { text, tidy }) = text::read(raw.bytes, &mut self.room)
-        {
-            return Some((text.into(), if tidy { Form::Tidy } else { Form::Plain }));
+        let (name, params, at) = plain_head(rest)?;
+        let params = Params::Plain(params);
+        if let Some(Name::Description | Name::Location | Name::Summary) = name {
+            // The texts are most of what there is to read.
+            let text = text::read(&rest.as_bytes()[at..], VALUE_BYTES, &mut self.room)?;
+            lines.pass(at + text.bytes, text.breaks);
+            let form = if text.tidy { Form::Tidy } else { Form::Plain };
+            return Some(Property { line, name, params, value: text.text.into(), form });
         }
-        let value = match raw.unfold() {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok()?.into(),
-            Cow::Owned(bytes) => String::from_utf8(bytes).ok()?.into(),
+        let value = &rest.as_bytes()[at..];
+        let end = memchr2(b'\r', b'\n', &value[..value.len().min(VALUE_BYTES)])?;
+        let (breaks, next) = match value[end..] {
+            [b'\r', b'\n', next, ..] => (2, next),
+            [b'\n', next, ..] => (1, next),
+            _ => return None,
         };
-        Some((value, Form::Stated))
+        // It goes on, perhaps after an empty line.
+        if matches!(next, b' ' | b'\t' | b'\r' | b'\n') {
+            return None;
+        }
+        let value = rest.get(at..at + end)?;
+        // The colon before a date may not be the first: see `date_colon`.
+        let colons = name.is_some_and(Name::is_date) && value.contains(':');
+        if colons && !matches!(params, Params::Plain("")) {
+            return None;
+        }
+        lines.pass(at + end + breaks, 1);
+        Some(Property { line, name, params, value: value.into(), form: Form::Stated })
     }
 
     /// `uid` is taken into the event.
@@ -1746,27 +1813,51 @@ impl<'a> Interpreter<'a> {
     }
 
     fn zone_name(&mut self, tzid: &str) -> Option<String> {
-        if let Some(known) = self.zone_names.get(tzid) {
-            return known.clone();
+        if let Some((last, name)) = &self.last_tzid
+            && last == tzid
+        {
+            return name.clone();
         }
-        let name = self.options.zones.canonical(tzid);
-        self.zone_names.insert(tzid.to_owned(), name.clone());
+        let name = match self.zone_names.get(tzid) {
+            Some(known) => known.clone(),
+            None => {
+                let name = self.options.zones.canonical(tzid);
+                self.zone_names.insert(tzid.to_owned(), name.clone());
+                name
+            }
+        };
+        self.last_tzid = Some((tzid.to_owned(), name.clone()));
         name
     }
 
     fn instant(&mut self, when: &When) -> Timestamp {
-        let When::Zoned { local, zone: name } = when else {
-            return time::resolve(when.local(), &self.feed_zone);
-        };
-        match &self.zone {
-            Some((last, zone)) if last == name => time::resolve(*local, zone),
+        time::resolve(when.local(), self.zone_of(when))
+    }
+
+    /// Whether its wall time does not exist, because clocks are put forward over it.
+    fn is_in_gap(&mut self, when: &When) -> bool {
+        let local = when.local();
+        let zone = self.zone_of(when);
+        matches!(zone.to_ambiguous_timestamp(local).offset(), AmbiguousOffset::Gap { .. })
+    }
+
+    fn zone_of(&mut self, when: &When) -> &TimeZone {
+        let When::Zoned { zone: name, .. } = when else { return &self.feed_zone };
+        let (_, zone) = match self.zone.take() {
+            Some(last) if last.0 == *name => self.zone.insert(last),
             _ => {
                 let zone = self.options.zones.get(name).unwrap_or_else(|| self.feed_zone.clone());
-                let instant = time::resolve(*local, &zone);
-                self.zone = Some((name.clone(), zone));
-                instant
+                self.zone.insert((name.clone(), zone))
             }
-        }
+        };
+        zone
+    }
+
+    fn are_in_order(&mut self, start: &When, end: &When) -> bool {
+        let same_zone = kind_and_zone(start) == kind_and_zone(end);
+        // On one clock, only a gap can make the later time the earlier instant.
+        (same_zone && end.local() >= start.local() && !self.is_in_gap(start))
+            || self.instant(start) <= self.instant(end)
     }
 
     /// A start without a zone, in that of the end beside it; but UTC is how an instant is written,
@@ -1846,7 +1937,7 @@ impl<'a> Interpreter<'a> {
                     }
                     (_, end) => end,
                 };
-                if self.instant(&end) < self.instant(start) {
+                if !self.are_in_order(start, &end) {
                     current.warn(line, "ends before it starts; its end is ignored");
                     return default;
                 }
@@ -2080,9 +2171,9 @@ fn meeting(properties: &Properties<'_>, description: &str) -> Option<JoinLink> {
     }
     let places = properties.named([Name::Url]).chain(properties.named([Name::Location]));
     places.map(Property::text).find_map(|value| text::join_link(&value)).or_else(|| {
-        match memmem::find(description.as_bytes(), b"&amp;").is_some() {
-            true => text::join_link(&description.replace("&amp;", "&")),
-            false => text::join_link(description),
+        match memchr(b'&', description.as_bytes()) {
+            Some(_) => text::join_link(&description.replace("&amp;", "&")),
+            None => text::join_link(description),
         }
     })
 }

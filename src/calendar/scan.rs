@@ -57,6 +57,18 @@ impl<'a> Lines<'a> {
     pub fn new(text: &'a [u8], number: usize) -> Self {
         Lines { text, cursor: Cursor::new(number) }
     }
+
+    /// Where the next line begins, and its number; none where line breaks are a bare CR.
+    pub fn place(&self) -> Option<(usize, usize)> {
+        let Cursor { at, number, by_cr, .. } = self.cursor;
+        (by_cr == Some(false)).then_some((at, number))
+    }
+
+    /// Passes over whole lines that were read from that [place](Self::place) on: how many bytes and
+    /// line breaks.
+    pub fn pass(&mut self, bytes: usize, breaks: usize) {
+        self.cursor.step(self.cursor.at + bytes, breaks);
+    }
 }
 
 impl<'a> Iterator for Lines<'a> {

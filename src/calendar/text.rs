@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use html2text::render::{TaggedLine, TextDecorator};
-use memchr::{memchr, memchr_iter};
+use memchr::{memchr, memchr_iter, memchr2};
+use simdutf8::basic::from_utf8;
 use url::Url;
 
 use super::{JoinLink, Status};
@@ -39,16 +40,14 @@ pub fn unescape(value: &str) -> Cow<'_, str> {
 
 /// Splits a value at the commas that are not escaped; the parts are still escaped.
 pub fn split_list(value: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
-    for (at, byte) in value.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b',' => {
-                parts.push(&value[start..at]);
-                start = at + 1;
-            }
-            _ => {}
+    let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
+    while let Some(sign) = value.get(at..).and_then(|rest| memchr2(b',', b'\\', rest.as_bytes())) {
+        at += sign + 1;
+        if value.as_bytes()[at - 1] == b',' {
+            parts.push(&value[start..at - 1]);
+            start = at;
+        } else {
+            at += value[at..].chars().next().map_or(0, char::len_utf8);
         }
     }
     parts.push(&value[start..]);
@@ -169,22 +168,41 @@ pub fn single_line<'a>(text: impl Into<Cow<'a, str>>) -> String {
 
 /// A TEXT value as a single line.
 pub fn label(value: &str) -> String {
-    match is_single_line(value) && memchr(b'\\', value.as_bytes()).is_none() {
+    match is_single_line(value) && value.is_ascii() && memchr(b'\\', value.as_bytes()).is_none() {
         true => value.to_owned(),
         false => single_line(clean(unescape(value))),
     }
 }
 
-/// Whether it is ASCII that can be seen, with a blank only between two letters.
+/// Whether it is sure to be one: no blank but single ones between two signs, no control characters.
 fn is_single_line(text: &str) -> bool {
-    let mut last = b' ';
+    let mut last = BLANK;
     let fits = text.bytes().all(|byte| {
-        let fits = matches!(byte, b'!'..=b'~') || (byte == b' ' && last != b' ');
-        last = byte;
+        let kind = LINE[byte as usize];
+        // A sign after either, a blank after a sign.
+        let fits = kind + last > SIGN;
+        last = kind;
         fits
     });
-    fits && last != b' '
+    fits && last == SIGN
 }
+
+/// Bytes of a single line. Letters that begin with one of those left out may be blanks too.
+const LINE: [u8; 256] = {
+    let mut line = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        line[byte] = match byte as u8 {
+            b' ' => BLANK,
+            b'!'..=b'~' | 0x80..=0xbf | 0xc3..=0xe0 | 0xe4..=0xf4 => SIGN,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    line
+};
+const BLANK: u8 = 1;
+const SIGN: u8 = 2;
 
 /// An address on several lines as one: `Hall\nMain St` → `Hall, Main St`.
 pub fn join_lines(text: &str) -> String {
@@ -233,90 +251,138 @@ pub struct Text {
     pub text: String,
     /// [`paragraphs`] would leave the text as it is.
     pub tidy: bool,
+    /// How much was read: the value as it stands, and the line break after it.
+    pub bytes: usize,
+    /// Line breaks in that.
+    pub breaks: usize,
 }
 
-/// Reads a TEXT value as it stands in the feed, with its folds: what [`unescape`] and [`clean`]
-/// make of it, but for blanks at its end. None for a value that holds anything worth a closer look:
-/// nothing at all, signs that [`clean`] may take out, or what is not UTF-8.
+/// Reads the TEXT value that a part of a feed begins with, up to the end of its line: what
+/// [`unescape`] and [`clean`] make of it, but for blanks at its end. None for a value that holds
+/// anything worth a closer look: nothing at all, signs that [`clean`] may take out, what is not
+/// UTF-8, line breaks in any but the common form, more than `longest` bytes.
 ///
-/// Nearly all that feeds consist of goes this way, so it is one pass, by words of eight bytes.
-/// `room` saves it an allocation.
-pub fn read(raw: &[u8], room: &mut Vec<u8>) -> Option<Text> {
-    // A word is copied before it is known how much of it counts.
-    if room.len() < raw.len() + 8 {
-        room.resize(raw.len() + 8, 0);
+/// Nearly all that feeds consist of goes this way, so it is one pass that finds the end and takes
+/// out folds and escapes. What costs time there is less the bytes than the branches that depend on
+/// them: the places worth a look are found for many bytes at once. `room` saves an allocation.
+pub fn read(raw: &[u8], longest: usize, room: &mut Vec<u8>) -> Option<Text> {
+    let text = &raw[..raw.len().min(longest)];
+    if room.len() < text.len() + RUN {
+        room.resize(text.len() + RUN, 0);
     }
-    let (mut at, mut to, mut tidy) = (0, 0, true);
-    loop {
-        while let Some((word, _)) = raw[at..].split_first_chunk::<8>() {
-            room[to..to + 8].copy_from_slice(word);
-            let plain = plain_bytes(u64::from_le_bytes(*word));
-            at += plain;
-            to += plain;
-            if plain < 8 {
+    let (mut at, mut to, mut breaks, mut tidy) = (0, 0, 0, true);
+    'value: loop {
+        let block = at;
+        let mut odd = odd_bytes(text.get(at..)?);
+        loop {
+            let end = block + odd.trailing_zeros() as usize;
+            let run = end - at;
+            match (text.get(at..)?.first_chunk(), room.get_mut(to..)?.first_chunk_mut::<RUN>()) {
+                // More than counts, but of a length that is known.
+                (Some(from), Some(room)) if run <= RUN => *room = *from,
+                _ => room.get_mut(to..to + run)?.copy_from_slice(text.get(at..end)?),
+            }
+            (at, to) = (end, to + run);
+            if odd == 0 {
                 break;
             }
-        }
-        let rest = &raw[at..];
-        match *rest {
-            [] => break,
-            [b'\r' | b'\n', ..] => at += fold(rest)?,
-            [b'\\', ..] => {
-                // The fold may lie between the two signs of an escape.
-                let gap = 1 + fold(&rest[1..]).unwrap_or(0);
-                let (sign, taken) = match rest.get(gap) {
-                    Some(b'\r' | b'\n') => return None,
-                    Some(b'n' | b'N') => (b'\n', gap + 1),
-                    Some(sign @ (b',' | b';' | b'\\')) => (*sign, gap + 1),
-                    _ => (b'\\', 1),
-                };
-                if sign == b'\n' {
-                    tidy &= match room[..to] {
-                        [.., before, b'\n'] => before != b'\n',
-                        [.., b'!'..=b'~'] => true,
-                        _ => false,
+            let rest = text.get(at..)?;
+            match *rest {
+                [b'\\', ..] => {
+                    // The fold may lie between the two signs of an escape.
+                    let gap = fold(&rest[1..]);
+                    let sign = rest.get(1 + gap).copied().unwrap_or_default();
+                    let (meant, taken) = match ESCAPED[sign as usize] {
+                        0 => (b'\\', 1),
+                        meant => (meant, gap + 2),
                     };
+                    if gap > 0 && matches!(sign, b'\r' | b'\n') {
+                        return None;
+                    }
+                    tidy &= (meant != b'\n') | ends_line(&room[..to]);
+                    breaks += usize::from((gap > 0) & (taken > 1));
+                    room[to] = meant;
+                    (at, to) = (at + taken, to + 1);
                 }
-                room[to] = sign;
-                (at, to) = (at + taken, to + 1);
+                [b'\r' | b'\n', ..] => {
+                    breaks += 1;
+                    let fold = fold(rest);
+                    at += fold;
+                    if fold == 0 {
+                        at += match rest {
+                            [b'\r', b'\n', next, ..] if !matches!(next, b'\r' | b'\n') => 2,
+                            [b'\n', next, ..] if !matches!(next, b'\r' | b'\n') => 1,
+                            _ => return None,
+                        };
+                        break 'value;
+                    }
+                }
+                [] if text.len() == raw.len() => break 'value,
+                [] => return None,
+                _ => {
+                    let letter = letter(rest)?;
+                    room.get_mut(to..to + letter.len())?.copy_from_slice(letter);
+                    (at, to) = (at + letter.len(), to + letter.len());
+                }
             }
-            [sign @ b' '..=b'~', ..] => {
-                room[to] = sign;
-                (at, to) = (at + 1, to + 1);
-            }
-            _ => {
-                let letter = letter(rest)?;
-                room[to..to + letter.len()].copy_from_slice(letter);
-                (at, to) = (at + letter.len(), to + letter.len());
+            match u64::MAX.checked_shl((at - block) as u32) {
+                Some(behind) => odd &= behind,
+                None => break,
             }
         }
     }
     let blanks = room[..to].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\n')).count();
-    let text = std::str::from_utf8(&room[..to - blanks]).ok().filter(|text| !text.is_empty())?;
+    let text = from_utf8(&room[..to - blanks]).ok().filter(|text| !text.is_empty())?;
     tidy &= !text.starts_with(char::is_whitespace) && !text.ends_with(char::is_whitespace);
-    Some(Text { text: text.to_owned(), tidy })
+    Some(Text { text: text.to_owned(), tidy, bytes: at, breaks })
 }
 
-/// How many bytes at the beginning of a word are ASCII that can be seen and no backslash.
-fn plain_bytes(word: u64) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x80 * ONES;
-    // The high bit of the first byte that is so is right; a carry can reach those behind it only.
-    let below_blank = word.wrapping_sub(ONES * 0x20) & !word;
-    let backslash = word ^ (ONES * 0x5c);
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    let beyond_tilde = word.wrapping_add(ONES) | word;
-    ((below_blank | backslash | beyond_tilde) & HIGH).trailing_zeros() as usize / 8
+/// Most runs between two such places are shorter.
+const RUN: usize = 32;
+
+/// What is meant by a sign after a backslash; 0 for those that are no escape.
+const ESCAPED: [u8; 256] = {
+    let mut escaped = [0; 256];
+    escaped[b'n' as usize] = b'\n';
+    escaped[b'N' as usize] = b'\n';
+    escaped[b',' as usize] = b',';
+    escaped[b';' as usize] = b';';
+    escaped[b'\\' as usize] = b'\\';
+    escaped
+};
+
+/// Which of the first 64 bytes are anything but ASCII that can be seen, or a backslash; a bit for
+/// each. What lies behind the end counts as such.
+fn odd_bytes(text: &[u8]) -> u64 {
+    let mut tail = [0; 64];
+    let block = text.first_chunk().unwrap_or_else(|| {
+        tail[..text.len()].copy_from_slice(text);
+        &tail
+    });
+    // Without branches, so that the compiler makes it a few vector instructions.
+    let odd = block.map(|byte| u8::from(!matches!(byte, b' '..=b'~') | (byte == b'\\')));
+    odd.as_chunks::<8>().0.iter().rev().fold(0, |bits, word| {
+        // The lowest bits of eight bytes, brought together in the highest byte.
+        let word = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080);
+        bits << 8 | word >> 56
+    })
 }
 
-/// How long the fold at the beginning is: line breaks and a blank.
-fn fold(raw: &[u8]) -> Option<usize> {
-    match raw {
-        [b'\r', b'\n', b' ', ..] => Some(3),
-        _ => match raw.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))? {
-            0 => None,
-            breaks => Some(breaks + 1),
-        },
+/// How long the fold is that a text begins with: a line break and a blank.
+fn fold(text: &[u8]) -> usize {
+    match text {
+        [b'\r', b'\n', b' ' | b'\t', ..] => 3,
+        [b'\n', b' ' | b'\t', ..] => 2,
+        _ => 0,
+    }
+}
+
+/// Whether [`paragraphs`] would leave a line feed after this.
+fn ends_line(text: &[u8]) -> bool {
+    match text {
+        [.., before, b'\n'] => *before != b'\n',
+        [.., b'!'..=b'~'] => true,
+        _ => false,
     }
 }
 
@@ -650,10 +716,10 @@ fn is_canonical_url(text: &str) -> bool {
     }
     let mut last = 0;
     path.iter().all(|&byte| {
-        // `/./` and `/../` are taken out, also as `%2e`.
-        let dots = last == b'/' && matches!(byte, b'.' | b'%');
-        last = byte;
-        PATH[byte as usize] && !dots
+        // `/./` and `/../` are taken out, also as `%2e`: neither sign fits after a slash.
+        let fits = PATH[byte as usize] > last;
+        last = u8::from(byte == b'/');
+        fits
     })
 }
 
@@ -685,10 +751,10 @@ pub fn join_link(text: &str) -> Option<JoinLink> {
     let schemes = colons.filter(|at| text.as_bytes()[*at..].starts_with(b"://")).filter_map(|at| {
         ["https", "http"].into_iter().find_map(|scheme| {
             let start = at.checked_sub(scheme.len())?;
-            text.get(start..at)?.eq_ignore_ascii_case(scheme).then_some(start)
+            text.get(start..at)?.eq_ignore_ascii_case(scheme).then_some((start, at + 3 - start))
         })
     });
-    schemes.take(64).find_map(|at| meeting(&text[at..]))
+    schemes.take(64).find_map(|(at, host)| meeting(&text[at..], host))
 }
 
 /// Where the link ends that a text begins with.
@@ -722,35 +788,55 @@ const LINK: [bool; 256] = {
     link
 };
 
-/// Bytes that [`Url`] leaves as they are in a path or query.
-const PATH: [bool; 256] = {
-    let mut path = [false; 256];
+/// Bytes that [`Url`] leaves as they are in a path or query; 1 for those that it may not behind a
+/// slash.
+const PATH: [u8; 256] = {
+    let mut path = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        path[byte] = matches!(byte as u8,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~'
-            | b'?' | b'=' | b'&' | b'%' | b'+' | b',' | b':' | b'@' | b'!' | b'*' | b'(' | b')');
+        path[byte] = match byte as u8 {
+            b'.' | b'%' => 1,
+            b'a'..=b'z'
+            | b'A'..=b'Z'
+            | b'0'..=b'9'
+            | b'/'
+            | b'-'
+            | b'_'
+            | b'~'
+            | b'?'
+            | b'='
+            | b'&'
+            | b'+'
+            | b','
+            | b':'
+            | b'@'
+            | b'!'
+            | b'*'
+            | b'('
+            | b')' => 2,
+            _ => 0,
+        };
         byte += 1;
     }
     path
 };
 
-/// Reads the meeting link that a text begins with. What follows it need not be set off.
-fn meeting(text: &str) -> Option<JoinLink> {
+/// Reads the meeting link that a text begins with; its host begins at `host`. What follows it need
+/// not be set off.
+fn meeting(text: &str, host: usize) -> Option<JoinLink> {
     let text = &text[..link_end(text)];
-    let after_scheme = text.find("//")? + 2;
-    let host_end =
-        text[after_scheme..].find(['/', '?', '#']).map_or(text.len(), |at| after_scheme + at);
-    let host = &text[after_scheme..host_end];
+    let host_end = text[host..].bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let host_end = host_end.map_or(text.len(), |end| host + end);
+    let host = &text[host..host_end];
     let lower;
-    let host = match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let host = match host.bytes().all(is_plain) {
+        true => host,
+        false => {
             lower = host.to_ascii_lowercase();
-            &lower
+            lower.rsplit('@').next()?.split(':').next()?
         }
-        false => host,
     };
-    let host = host.rsplit('@').next()?.split(':').next()?;
     let path = &text[host_end..];
     let on = |domain: &str| {
         host.strip_suffix(domain).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
@@ -821,20 +907,21 @@ fn zoom(path: &str) -> Option<usize> {
 /// Where a link ends that has no form of its own: before signs that close a sentence, and before
 /// words that are put after links and run into them.
 fn loose(path: &str) -> usize {
-    const GLUED: [&str; 7] =
-        ["passcode:", "password:", "passwort:", "meeting id", "meetingid:", "passcode", "kenncode"];
-    let lower = path.to_ascii_lowercase();
-    let ascii = path.bytes().position(|b| !b.is_ascii()).unwrap_or(path.len());
-    let end = GLUED
-        .iter()
-        .filter_map(|word| {
-            let at = lower.find(word)?;
-            // `?passcode=` is a part of the link.
-            (at > 0 && !lower[at + word.len()..].starts_with('=')).then_some(at)
-        })
-        .min()
-        .unwrap_or(path.len())
-        .min(ascii);
+    const GLUED: [&[u8]; 6] =
+        [b"passcode", b"password:", b"passwort:", b"meeting id", b"meetingid:", b"kenncode"];
+    let bytes = path.as_bytes();
+    let glued = |at: &usize| {
+        let rest = &bytes[*at..];
+        // `?passcode=` is a part of the link.
+        matches!(rest[0], b'p' | b'P' | b'm' | b'M' | b'k' | b'K')
+            && GLUED.iter().any(|word| {
+                rest.split_at_checked(word.len()).is_some_and(|(head, tail)| {
+                    head.eq_ignore_ascii_case(word) && tail.first() != Some(&b'=')
+                })
+            })
+    };
+    let ascii = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(path.len());
+    let end = (1..ascii).find(glued).unwrap_or(ascii);
     path[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '*', '_']).len()
 }
 
@@ -1273,8 +1360,8 @@ mod tests {
 
     #[test]
     fn common_values_are_read_at_once() {
-        let tidy = |text: &str| Some(Text { text: text.to_owned(), tidy: true });
-        let loose = |text: &str| Some(Text { text: text.to_owned(), tidy: false });
+        let tidy = |text: &str| Some((text.to_owned(), true));
+        let loose = |text: &str| Some((text.to_owned(), false));
         for (raw, expected) in [
             ("Talk", tidy("Talk")),
             ("One\\, two\\; \\\\ \\d\\n\\NThree\\n ", tidy("One, two; \\ \\d\n\nThree")),
@@ -1296,10 +1383,28 @@ mod tests {
             ("a\u{ad}b", None),
         ] {
             let mut room = b"left over from the last one".to_vec();
-            assert_eq!(read(raw.as_bytes(), &mut room), expected, "{raw:?}");
+            let read = read(raw.as_bytes(), 100, &mut room);
+            assert_eq!(read.map(|read| (read.text, read.tidy)), expected, "{raw:?}");
         }
-        assert_eq!(read(b"caf\xe9 x", &mut Vec::new()), None);
-        assert_eq!(read(b"caf\xc3\r\n \xa9", &mut Vec::new()), None);
+        assert_eq!(read(b"caf\xe9 x", 100, &mut Vec::new()), None);
+        assert_eq!(read(b"caf\xc3\r\n \xa9", 100, &mut Vec::new()), None);
+        assert_eq!(read(&[b'x'; 101], 100, &mut Vec::new()), None);
+    }
+
+    #[test]
+    fn the_end_of_a_value_is_found_on_the_way() {
+        for (raw, text, rest, breaks) in [
+            ("Talk\r\nURL:x", "Talk", "URL:x", 1),
+            ("Talk\nURL:x", "Talk", "URL:x", 1),
+            ("Ta\r\n lk\\\r\n\tn1\r\n  2\r\nURL:x", "Talk\n1 2", "URL:x", 4),
+            ("Talk\\\r\nn", "Talk\\", "n", 1),
+        ] {
+            let read = read(raw.as_bytes(), 100, &mut Vec::new()).unwrap();
+            assert_eq!((&*read.text, &raw[read.bytes..], read.breaks), (text, rest, breaks));
+        }
+        for raw in ["a\rb", "a\r\n\r\n b", "a\n\nb", "a\r\n", "a\\\r\n \r\n n\r\nb"] {
+            assert_eq!(read(raw.as_bytes(), 100, &mut Vec::new()), None, "{raw:?}");
+        }
     }
 
     #[test]
@@ -1330,8 +1435,11 @@ mod tests {
         ) {
             let pieces: Vec<&[u8]> = text.as_bytes().chunks(width).collect();
             let raw = pieces.join(fold.as_bytes());
-            if let Some(read) = read(&raw, &mut vec![b'x'; 100]) {
+            let next = [&raw, &b"\r\nX:y"[..]].concat();
+            if let Some(read) = read(&next, 10_000, &mut vec![b'x'; 100]) {
                 let steps = clean(unescape(&text));
+                prop_assert_eq!(&next[read.bytes..], b"X:y");
+                prop_assert_eq!(read.breaks, next.iter().filter(|byte| **byte == b'\n').count());
                 prop_assert_eq!(&read.text, steps.trim_end_matches([' ', '\n']));
                 prop_assert!(!read.tidy || read.text == paragraphs(&steps));
             }

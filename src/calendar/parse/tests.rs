@@ -777,15 +777,14 @@ proptest! {
     ) {
         let text: String = params.iter().map(|(name, value)| format!(";{name}={value}")).collect();
         let line = format!("X{text}:a:b");
-        if let Some((name, mut rest, value)) = plain_head(line.as_bytes()) {
-            prop_assert_eq!(name, b"X");
-            let head = &line[..value - 1];
-            let mut plain: Vec<(String, Vec<String>)> = Vec::new();
-            while let Some((name, value, after)) = first_param(rest) {
-                plain.push((name.to_ascii_uppercase(), vec![value.to_owned()]));
-                rest = after;
+        if let Some((name, plain, value)) = plain_head(&line) {
+            prop_assert_eq!(name, None);
+            let read = super::params(&line[..value - 1]).unwrap();
+            for (name, values) in &read {
+                let first = read.iter().find(|(other, _)| other == name).map(|(_, values)| &values[0]);
+                prop_assert_eq!(values.len(), 1);
+                prop_assert_eq!(plain_param(plain, name), first.map(String::as_str));
             }
-            prop_assert_eq!(super::params(head), Some(plain));
         }
     }
 
