@@ -97,7 +97,9 @@ async fn state(report: &mut Report, config: &Config) -> anyhow::Result<()> {
                 StoreError::Absent(_) => Verdict::Note,
                 _ => Verdict::Fail,
             };
-            report.line(verdict, format_args!("state: {error}{hint}"));
+            let cause = std::error::Error::source(&error);
+            let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+            report.line(verdict, format_args!("state: {error}{cause}{hint}"));
             return Ok(());
         }
     };

@@ -257,17 +257,18 @@ async fn one_changed_bit_in_the_schema_is_refused_by_every_command() {
         (b"CREATE TABLE event (\n    feed        T", b'U'),
         (b"CREATE TABLE outbo", b'y'),
     ] {
-        let place = good.windows(before.len()).position(|bytes| bytes == before);
         let mut bad = good.clone();
-        bad[place.unwrap() + before.len() - usize::from(!before.ends_with(b"outbo"))] = after;
+        // Copies may lie about in the unused parts of pages.
+        let places = good.windows(before.len()).enumerate().filter(|(_, bytes)| *bytes == before);
+        for (place, _) in places {
+            bad[place + before.len() - usize::from(!before.ends_with(b"outbo"))] = after;
+        }
+        assert!(bad != good);
         refuses(folder.path(), &bad, &commands, &String::from_utf8_lossy(before));
         let output = beadle(folder.path(), &["doctor"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1));
-        assert!(
-            text(&output).contains("FAIL  state: the database is damaged"),
-            "{}",
-            text(&output)
-        );
+        let said = text(&output);
+        assert!(said.contains("FAIL  state: ") && said.contains("beadle.db is damaged"), "{said}");
     }
     assert_eq!(discord.messages().len(), 0);
 }

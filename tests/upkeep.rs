@@ -220,7 +220,7 @@ async fn the_doctor_says_that_a_database_is_damaged() {
     fs::write(state.join("beadle.db"), bytes).unwrap();
     let (report, good) = examine(&world).await;
     // It depends on the part that is hit whether the database opens at all.
-    assert!(!good && report.contains("damaged: ") && report.contains("a backup"), "{report}");
+    assert!(!good && report.contains("damaged") && report.contains("a backup"), "{report}");
 }
 
 /// A busy calendar, told and forgotten: the file stays as small as what is of use.
@@ -298,12 +298,14 @@ async fn tamper(world: &World, sql: &'static str) {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_read_is_read_anew_and_the_others_go_on() {
-    for damage in [
-        "UPDATE event SET seen = '{' WHERE key = 'First'",
-        "UPDATE event SET seen = CAST(x'7bff' AS TEXT) WHERE key = 'First'",
-        "UPDATE event SET told = '{}' WHERE key = 'First'",
-        "UPDATE event SET presence = 'mislaid' WHERE key = 'First'",
-        "UPDATE event SET fingerprint = x'00' WHERE key = 'First'",
+    for (damage, known_again) in [
+        ("UPDATE event SET seen = '{' WHERE key = 'First'", true),
+        ("UPDATE event SET seen = CAST(x'7bff' AS TEXT) WHERE key = 'First'", true),
+        ("UPDATE event SET presence = 'mislaid' WHERE key = 'First'", true),
+        ("UPDATE event SET fingerprint = x'00' WHERE key = 'First'", true),
+        // Nobody asks what was told of an event before it changes, and then it is too late to say
+        // what changed.
+        ("UPDATE event SET told = '{}' WHERE key = 'First'", false),
     ] {
         let world = World::new();
         world.feed(feed(&["First", "Second"]));
@@ -322,14 +324,16 @@ async fn an_event_that_cannot_be_read_is_read_anew_and_the_others_go_on() {
         assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, heard, "{damage}");
         assert_eq!(round(&world, "2026-03-02T13:30:00-05:00").await, heard, "{damage}");
         let (report, good) = examine(&world).await;
-        assert!(good && !report.contains("event First"), "{damage}: {report}");
+        assert!(good && report.contains("event First") != known_again, "{damage}: {report}");
 
         let moved = feed(&["First", "Second", "Third"]).replace("20260401T10", "20260401T11");
         world.feed(moved);
-        heard.push("Rescheduled: First");
+        if known_again {
+            heard.push("Rescheduled: First");
+        }
         assert_eq!(round(&world, "2026-03-02T14:00:00-05:00").await, heard, "{damage}");
-        world.feed(feed(&["Second", "Third"]));
-        round(&world, "2026-03-02T15:00:00-05:00").await;
+        let (report, good) = examine(&world).await;
+        assert!(good && !report.contains("event First"), "{damage}: {report}");
     }
 }
 
@@ -381,7 +385,7 @@ async fn a_message_that_cannot_be_read_is_given_up_and_the_others_are_sent() {
         let sql =
             format!("UPDATE outbox SET notification = {damage} WHERE notification LIKE '%Second%'");
         tamper(&world, sql.leak()).await;
-        assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, ["New: Third"]);
+        assert_eq!(round(&world, "2026-03-02T13:00:00-05:00").await, ["New: Third (late)"]);
         let store = Store::open(&world.config().state, Access::Shared).await.unwrap();
         assert_eq!(store.counts().await.unwrap()[&DeliveryState::Dead], 1);
         assert_eq!(store.deliveries(None, 10).await.unwrap().len(), 0, "and lists do not fail");

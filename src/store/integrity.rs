@@ -111,5 +111,8 @@ pub(super) async fn damage(connection: &mut AnyConnection, depth: Depth) -> Resu
         Err(error) => return Err(error.into()),
     };
     let texts: Vec<String> = rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>()?;
-    Ok(texts.into_iter().filter(|text| text != "ok").collect())
+    // Several findings in one row, below a headline.
+    let findings = texts.iter().flat_map(|text| text.lines());
+    let findings = findings.filter(|line| *line != "ok" && !line.starts_with("***"));
+    Ok(findings.take(FINDINGS as usize).map(str::to_owned).collect())
 }
