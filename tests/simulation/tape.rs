@@ -155,9 +155,9 @@ impl Tape {
         self.written.clear();
     }
 
-    /// A database that was restored has forgotten ids, and makes them anew.
+    /// A database that was restored has forgotten ids, and makes them anew; but what was written down
+    /// before the backup is in it.
     pub fn forget(&mut self) {
-        self.notifications.clear();
         self.messages.clear();
     }
 
