@@ -57,6 +57,9 @@ type About = (u32, Option<DateTime>);
 /// A reminder: which talk, of which start, which lead.
 pub type Remind = (u32, Timestamp, String);
 
+/// What a digest must list, and of which talks it may say this or that.
+type Listed = (BTreeSet<(u32, Timestamp)>, BTreeSet<u32>);
+
 /// What is in the way of a message.
 #[derive(Clone, Debug)]
 struct Due {
@@ -105,7 +108,7 @@ pub struct Oracle {
     /// May be told, need not.
     allowed: BTreeSet<(String, Remind)>,
     reminded: BTreeSet<(String, Remind)>,
-    owed_digests: BTreeMap<(String, Date), BTreeSet<(u32, Timestamp)>>,
+    owed_digests: BTreeMap<(String, Date), Listed>,
     digests: BTreeSet<(String, Date)>,
     heard: BTreeMap<(String, About), View>,
     /// Weeks left out of a series as it was when it was new to an endpoint.
@@ -328,7 +331,8 @@ impl Oracle {
                 let key = (endpoint.clone(), day);
                 if !self.digests.contains(&key) {
                     self.wrote = now;
-                    self.owed_digests.insert(key, listed.clone());
+                    let doubtful = self.absent.union(&self.back).copied().collect();
+                    self.owed_digests.insert(key, (listed.clone(), doubtful));
                 }
             }
         }
@@ -382,12 +386,14 @@ impl Oracle {
                     return if may { Ok(()) } else { Err(format!("{endpoint}: {from} twice")) };
                 }
                 let owed = self.owed_digests.remove(&key);
-                let Some(expected) = owed else {
+                let Some((expected, doubtful)) = owed else {
                     return Err(format!("{endpoint}: a digest for {from} that was not due"));
                 };
                 let on = notification.items.iter().filter(|item| item.event.status.is_on());
                 // Of what has gone, or has yet to be back for good, a digest may say this or that.
-                let certain = |id: &u32| !self.absent.contains(id) && !self.back.contains(id);
+                let certain = |id: &u32| {
+                    !doubtful.contains(id) && !self.absent.contains(id) && !self.back.contains(id)
+                };
                 let listed: BTreeSet<(u32, Timestamp)> = on
                     .map(|item| (id(&item.event.summary), item.start))
                     .filter(|(id, _)| certain(id))
