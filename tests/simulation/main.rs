@@ -235,6 +235,7 @@ struct Year {
     locked: u64,
     sick: u64,
     poisoned: u64,
+    troubled: usize,
     given_up: BTreeSet<String>,
     states: HashMap<String, DeliveryState>,
     trace: VecDeque<String>,
@@ -299,6 +300,7 @@ impl Year {
             locked: seed,
             sick: 3 * seed,
             poisoned: seed,
+            troubled: seed as usize * 5,
             given_up: BTreeSet::new(),
             states: HashMap::new(),
             trace: VecDeque::new(),
@@ -736,10 +738,20 @@ impl Year {
                 self.write(index);
             }
             Happening::EndpointFails => {
-                let endpoint = self.rng.pick(&ENDPOINTS).to_owned();
-                let kinds = [Trouble::Flaky, Trouble::Flaky, Trouble::Down, Trouble::Limited];
-                let kinds = [&kinds[..], &[Trouble::Closed, Trouble::Slow]].concat();
-                let trouble = self.rng.pick(&kinds);
+                // One kind after the other, in Discord and by mail in turn.
+                const KINDS: [Trouble; 6] = [
+                    Trouble::Flaky,
+                    Trouble::Closed,
+                    Trouble::Down,
+                    Trouble::Limited,
+                    Trouble::Flaky,
+                    Trouble::Slow,
+                ];
+                self.troubled += 1;
+                let trouble = KINDS[self.troubled / 2 % KINDS.len()];
+                let mail = self.troubled.is_multiple_of(2);
+                let (discord, list) = ENDPOINTS.split_at(2);
+                let endpoint = self.rng.pick(if mail { list } else { discord }).to_owned();
                 self.tape().trouble.insert(endpoint.clone(), trouble);
                 let after = minutes(&mut self.rng, 1, 18 * 60);
                 self.schedule(Happening::EndpointHeals(endpoint), after);

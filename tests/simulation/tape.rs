@@ -158,11 +158,13 @@ impl Tape {
     /// A database that was restored has forgotten ids, and makes them anew; but what was written down
     /// before the backup is in it.
     pub fn forget(&mut self) {
-        self.messages.clear();
+        let stranded = || Message { stranded: true, ..Message::default() };
+        self.messages = self.notifications.keys().map(|id| (id.clone(), stranded())).collect();
     }
 
     fn render(&mut self, id: &str, notification: &Notification) {
         self.notifications.insert(id.to_owned(), notification.clone());
+        self.messages.entry(id.to_owned()).or_default().stranded = false;
         self.written.push(id.to_owned());
     }
 
