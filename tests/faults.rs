@@ -190,9 +190,11 @@ async fn a_damaged_database_is_refused_and_left_as_it_is() {
     let (good, free) = whole(folder.path()).await;
     let path = folder.path().join("state/beadle.db");
     let mut unnoticed = Vec::new();
-    for page in 1..good.len() / 4096 {
+    // In the header of the file.
+    let size = usize::from(u16::from_be_bytes([good[16], good[17]]));
+    for page in 1..good.len() / size {
         let mut bad = good.clone();
-        bad[page * 4096..(page + 1) * 4096].fill(0xA5);
+        bad[page * size..(page + 1) * size].fill(0xA5);
         std::fs::write(&path, &bad).unwrap();
         let output = beadle(folder.path(), &["once"]).output().unwrap();
         match output.status.success() {

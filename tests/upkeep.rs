@@ -258,9 +258,9 @@ async fn five_years_leave_a_small_file() {
         }
         pipeline.store.tidy(day(week * 7)).await.unwrap();
         if week % 52 == 51 {
-            let found =
-                pipeline.store.soundness(&world.config().state, day(week * 7)).await.unwrap();
-            sizes.push(found.size);
+            // Without the log, which is as long as the last transactions made it.
+            let file = world.config().state.join("beadle.db");
+            sizes.push(fs::metadata(file).unwrap().len());
         }
     }
     eprintln!("bytes after each year: {sizes:?}; messages: {}", world.discord.messages().len());
