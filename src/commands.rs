@@ -708,6 +708,7 @@ pub async fn send_test(
             reply_to: None,
             first_part: None,
             posted: None,
+            twin: false,
         };
         let mut result = Ok(());
         for payload in endpoint.notifier.render(&notification, &delivery) {

@@ -92,6 +92,7 @@ fn delivery(address: &str) -> DeliveryContext {
         thread: None,
         first_part: None,
         posted: None,
+        twin: false,
         reply_to: None,
     }
 }

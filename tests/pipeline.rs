@@ -925,6 +925,7 @@ async fn a_crash_between_sending_and_noting_it_doubles_nothing() {
         thread: None,
         first_part: None,
         posted: None,
+        twin: false,
         reply_to: None,
     };
     let payload = endpoint.notifier.render(&delivery.notification, &context).remove(0);

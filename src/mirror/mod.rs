@@ -783,6 +783,7 @@ impl Place<'_> {
             thread: None,
             first_part: None,
             posted: None,
+            twin: false,
             reply_to: None,
         }
     }

@@ -217,6 +217,9 @@ pub struct DeliveryContext {
     pub first_part: Option<String>,
     /// [`Receipt::remote_id`] of what an earlier attempt left [unfinished](NotifyError::Unfinished).
     pub posted: Option<String>,
+    /// Another message of the same words may be there, of which it is not known either whether it
+    /// arrived: what is older than this one's first attempt is not it.
+    pub twin: bool,
     /// The [`Receipt::remote_id`] of the message that this one is a reply to; it is short then.
     pub reply_to: Option<String>,
 }
@@ -322,6 +325,7 @@ mod tests {
             thread: None,
             first_part: None,
             posted: None,
+            twin: false,
             reply_to: None,
         }
     }

@@ -83,12 +83,13 @@ impl Pipeline {
         let mut at = now;
         loop {
             let (claimed, ended) = beside(&mut under_way, self.claim(at)).await;
+            let news = !ended.is_empty();
             for done in ended {
                 total += done?;
             }
             let (queues, sorted_out) = claimed?;
             total += sorted_out;
-            let idle = queues.is_empty() && sorted_out == Delivered::default();
+            let idle = !news && queues.is_empty() && sorted_out == Delivered::default();
             under_way.extend(queues.into_iter().map(|queue| self.send(queue, at)));
             if idle {
                 match under_way.next().await {
@@ -404,6 +405,7 @@ impl Pipeline {
             ago > IN_DOUBT || ago.is_negative()
         });
         if let Some(since) = in_doubt.filter(|_| context.posted.is_none()) {
+            context.twin = self.store.has_twin(delivery).await?;
             match endpoint.notifier.find(&payload, &context, since).await {
                 Ok(found) => {
                     for receipt in found {
@@ -578,6 +580,7 @@ fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContex
         thread: None,
         first_part: None,
         posted: None,
+        twin: false,
         reply_to: None,
     }
 }

@@ -966,6 +966,22 @@ impl Store {
         Ok(row.is_some())
     }
 
+    /// Whether another message of the same words went to the same endpoint, and nobody knows whether
+    /// it arrived.
+    pub async fn has_twin(&self, delivery: &Delivery) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "SELECT 1 FROM outbox WHERE endpoint = $1 AND id <> $2 AND payload = $3 \
+             AND doubt_since IS NOT NULL AND remote_id IS NULL",
+        )
+        .bind(delivery.endpoint.as_str())
+        .bind(delivery.id.as_str())
+        .bind(delivery.payload.as_deref())
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok(row.is_some())
+    }
+
     pub async fn parked(&self) -> Result<Vec<Parked>> {
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query("SELECT * FROM parked ORDER BY endpoint")

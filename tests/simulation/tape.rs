@@ -95,8 +95,8 @@ pub struct Tape {
     pub crashed: bool,
     notifications: BTreeMap<String, Notification>,
     messages: BTreeMap<String, Message>,
-    /// What stands in the bot's channel: bytes and ids.
-    channel: Vec<(String, String)>,
+    /// What stands in the bot's channel: bytes, ids, and since when.
+    channel: Vec<(String, String, Timestamp)>,
     under_way: Option<UnderWay>,
     written: Vec<String>,
     pub accepted: Vec<Accepted>,
@@ -313,18 +313,21 @@ impl Tape {
             repeated: known.is_some(),
         });
         if medium == "bot" {
-            self.channel.push((payload.to_owned(), remote_id.clone()));
+            self.channel.push((payload.to_owned(), remote_id.clone(), self.time));
         }
         remote_id
     }
 
     /// The messages of the bot's channel that say this, as reading it back shows them.
-    fn find(&mut self, endpoint: &str, payload: &str) -> Vec<Receipt> {
+    fn find(&mut self, endpoint: &str, payload: &str, from: Option<Timestamp>) -> Vec<Receipt> {
         if medium(endpoint) != "bot" {
             return Vec::new();
         }
-        let same = self.channel.iter().filter(|(bytes, _)| bytes == payload);
-        let found: Vec<Receipt> = same.map(|(_, id)| Receipt { remote_id: id.clone() }).collect();
+        let same = self.channel.iter().filter(|(bytes, _, at)| {
+            bytes == payload && from.is_none_or(|from| *at + SignedDuration::from_secs(30) >= from)
+        });
+        let found: Vec<Receipt> =
+            same.map(|(_, id, _)| Receipt { remote_id: id.clone() }).collect();
         self.count(match found.is_empty() {
             true => "read back, and not there",
             false => "read back, and there",
@@ -378,10 +381,13 @@ impl Notifier for Recorder {
     fn find<'a>(
         &'a self,
         payload: &'a Payload,
-        _delivery: &'a DeliveryContext,
-        _since: Timestamp,
+        delivery: &'a DeliveryContext,
+        since: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<Receipt>, NotifyError>> {
-        Box::pin(async move { Ok(self.tape.lock().unwrap().find(&self.endpoint, &payload.0)) })
+        let from = delivery.twin.then_some(since);
+        Box::pin(
+            async move { Ok(self.tape.lock().unwrap().find(&self.endpoint, &payload.0, from)) },
+        )
     }
 
     fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {

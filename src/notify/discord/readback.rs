@@ -15,6 +15,7 @@ use crate::notify::{DeliveryContext, NotifyError, Receipt};
 
 /// Our clock, by which the attempt is noted, and Discord's need not agree.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
+const TWIN_MARGIN: SignedDuration = SignedDuration::from_secs(30);
 /// What Discord gives at once.
 const PAGE: usize = 100;
 /// In a channel with more messages than that since the attempt, ours is not looked for further.
@@ -36,8 +37,9 @@ pub(super) async fn find(
     let me = bot.call(Method::GET, "/users/@me", None).await?;
     let me = text(me.accepted()?, "id").unwrap_or_default().to_owned();
     let mut found = Vec::new();
-    // First the newest, whatever their time: our clock may have been ahead when we posted.
-    let mut after = None;
+    // First the newest, whatever their time: our clock may have been ahead when we posted. But among
+    // those that read the same, time alone tells which is which.
+    let mut after = delivery.twin.then(|| first_id(since, TWIN_MARGIN));
     for _ in 0..PAGES {
         let from = after.map_or(String::new(), |id| format!("&after={id}"));
         let path = format!("/channels/{channel}/messages?limit={PAGE}{from}");
@@ -50,7 +52,9 @@ pub(super) async fn find(
         after = match (after, ids().min(), ids().max()) {
             _ if page.len() < PAGE => break,
             // There are others between the attempt and these.
-            (None, Some(oldest), _) if oldest > first_id(since) => Some(first_id(since)),
+            (None, Some(oldest), _) if oldest > first_id(since, MARGIN) => {
+                Some(first_id(since, MARGIN))
+            }
             (Some(_), _, Some(newest)) => Some(newest),
             _ => break,
         };
@@ -68,8 +72,8 @@ pub(super) fn marked(message: &Value, delivery: &DeliveryContext) -> Value {
 }
 
 /// The lowest id that a message posted at that time may have, with a margin.
-fn first_id(since: Timestamp) -> u64 {
-    let from = since.saturating_sub(MARGIN).unwrap_or(since).as_millisecond();
+fn first_id(since: Timestamp, margin: SignedDuration) -> u64 {
+    let from = since.saturating_sub(margin).unwrap_or(since).as_millisecond();
     u64::try_from(from.saturating_sub(EPOCH)).unwrap_or(0) << 22
 }
 
@@ -126,8 +130,8 @@ mod tests {
     fn ids_are_times() {
         // The example of the documentation: 175928847299117063.
         let at: Timestamp = "2016-04-30T11:18:25.796Z".parse().unwrap();
-        assert_eq!(first_id(at + MARGIN), 175_928_847_299_117_063 >> 22 << 22);
-        assert_eq!(first_id(Timestamp::MIN), 0);
+        assert_eq!(first_id(at + MARGIN, MARGIN), 175_928_847_299_117_063 >> 22 << 22);
+        assert_eq!(first_id(Timestamp::MIN, MARGIN), 0);
     }
 
     #[test]

@@ -153,6 +153,7 @@ mod tests {
             thread: None,
             first_part: None,
             posted: None,
+            twin: false,
             reply_to: None,
         };
         for (subject, expected) in table {
