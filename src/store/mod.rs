@@ -1163,8 +1163,10 @@ const PRAGMAS: &str = "
     -- Of a new file: of events with a text of 2 kB, only one would go onto a page of 4 KiB.
     PRAGMA page_size = 8192;
     PRAGMA journal_mode = WAL;
+    -- In pages.
+    PRAGMA wal_autocheckpoint = 500;
     -- In bytes: a first reading makes a long log, which would stay as long as the database.
-    PRAGMA journal_size_limit = 4194304;
+    PRAGMA journal_size_limit = 8388608;
     -- A notice that was recorded as sent must still be so after a power cut.
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
