@@ -131,6 +131,15 @@ pub async fn once(pipeline: &Pipeline) -> Result<(bool, Delivered), StoreError> 
 /// The database refuses, or the address of `[http]` cannot be listened at.
 pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
     let pipeline = Arc::new(pipeline);
+    until_stopped(&pipeline).await?;
+    // Unless a request is still being answered.
+    if let Some(pipeline) = Arc::into_inner(pipeline) {
+        pipeline.store.close().await?;
+    }
+    Ok(())
+}
+
+async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
     let config = &pipeline.config;
     let mut signals = Signals::new()?;
     let feeds = config.feeds.keys().map(String::as_str);

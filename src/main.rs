@@ -288,6 +288,7 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let pipeline = app::open(Config::load(&path.config)?).await?;
             let (all_read, delivered) = app::once(&pipeline).await?;
             let parked = pipeline.store.parked().await?;
+            pipeline.store.close().await?;
             good = all_read && delivered.dead == 0 && parked.is_empty();
             String::new()
         }

@@ -272,6 +272,17 @@ async fn one_process_holds_the_state_and_others_may_look() {
 }
 
 #[tokio::test]
+async fn who_ends_in_peace_leaves_no_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let log = folder.path().join("beadle.db-wal");
+    assert!(log.exists());
+    store.close().await.unwrap();
+    assert!(!log.exists());
+    open(folder.path()).await;
+}
+
+#[tokio::test]
 async fn each_endpoint_gives_one_before_any_gives_two() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;

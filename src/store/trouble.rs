@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection};
 use tokio::sync::{Mutex, MutexGuard, Notify};
 
 use super::{Store, StoreError, connect};
@@ -37,6 +37,13 @@ impl Line {
 }
 
 impl Store {
+    /// Ends in peace: what is in the log goes into the database, and the log is taken away, by which
+    /// the next start knows that all is well.
+    pub async fn close(self) -> Result<(), StoreError> {
+        let Store { connection, lock: _lock, .. } = self;
+        Ok(connection.connection.into_inner().close().await?)
+    }
+
     /// After a refusal that [passes](StoreError::passes): what is asked next begins afresh.
     pub fn distrust(&self) {
         self.connection.distrusted.store(true, Ordering::Relaxed);
