@@ -151,12 +151,12 @@ async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
             let listener = web::listen(http.listen).await?;
             info!(listen = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
             let watched = Watched {
-                pipeline: Arc::clone(&pipeline),
+                pipeline: Arc::clone(pipeline),
                 progress: Arc::clone(&progress),
                 clock: now,
             };
             let mut router = web::router(watched);
-            if let Some(endpoint) = inbox.endpoint(&pipeline) {
+            if let Some(endpoint) = inbox.endpoint(pipeline) {
                 router = router.merge(endpoint.router(now));
             }
             let serve = web::serve(listener, router, pipeline.stopped());
@@ -179,13 +179,13 @@ async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
     let (news, outbox) = (Notify::new(), Notify::new());
     let signs = Signs { progress: &progress, systemd: &systemd, status: String::new(), alive };
     let longest = signs.longest_sleep();
-    let deliver = deliver_loop(&pipeline, &outbox, signs);
+    let deliver = deliver_loop(pipeline, &outbox, signs);
     tokio::pin!(deliver);
     tokio::select! {
-        end = poll_loop(&pipeline, &news, &progress) => return Ok(end?),
-        end = plan_loop(&pipeline, &news, &outbox, &progress, longest) => return Ok(end?),
+        end = poll_loop(pipeline, &news, &progress) => return Ok(end?),
+        end = plan_loop(pipeline, &news, &outbox, &progress, longest) => return Ok(end?),
         end = &mut deliver => return Ok(end?),
-        never = interact(&pipeline, inbox, &news) => match never {},
+        never = interact(pipeline, inbox, &news) => match never {},
         signal = signals.next() => info!(signal, "stopping"),
     }
     systemd.notify("STOPPING=1");
@@ -225,14 +225,19 @@ impl Signs<'_> {
         self.systemd.watchdog().map_or(LONGEST_SLEEP, |limit| LONGEST_SLEEP.min(limit / 2))
     }
 
-    /// A round is over; `idle` where nothing is being sent.
-    async fn give(&mut self, pipeline: &Pipeline, idle: bool) -> Result<(), StoreError> {
+    /// It goes on, if only to be refused by the database again.
+    fn beat(&mut self) {
         self.progress.beat(Loop::Deliver);
-        if idle {
-            self.progress.all_done();
-        }
         if self.systemd.watchdog().is_some() && self.progress.stuck().is_empty() {
             self.systemd.notify("WATCHDOG=1");
+        }
+    }
+
+    /// A round is over; `idle` where nothing is being sent.
+    async fn give(&mut self, pipeline: &Pipeline, idle: bool) -> Result<(), StoreError> {
+        self.beat();
+        if idle {
+            self.progress.all_done();
         }
         let status = self.progress.summary();
         if status != self.status {
@@ -322,11 +327,12 @@ async fn poll_loop(
                 progress.tried(&feed.name, read);
                 let next_poll_at = match polled {
                     Ok(Err(error)) if error.passes() => {
-                        put_off(pipeline, &error);
+                        put_off(pipeline, progress, &error);
                         now.saturating_add(AGAIN).unwrap_or(now)
                     }
                     Ok(polled) => {
                         let polled = polled?;
+                        progress.accepted();
                         log(feed, &polled);
                         polled.next_poll_at
                     }
@@ -366,7 +372,7 @@ async fn plan_loop(
                 () = sleep_until(next, longest) => {}
             },
             Err(error) if error.passes() => {
-                put_off(pipeline, &error);
+                put_off(pipeline, progress, &error);
                 pipeline.distrust_agenda();
                 tokio::time::sleep(AGAIN).await;
             }
@@ -412,6 +418,9 @@ async fn deliver_loop(
         let failed = sent.into_iter().find_map(Result::err);
         let refused: Option<StoreError> = match done {
             Ok((queues, start, next)) => {
+                if !queues.is_empty() {
+                    signs.progress.accepted();
+                }
                 let send = |queue| pipeline.send(queue, start).map_ok(drop).boxed_local();
                 under_way.extend(queues.into_iter().map(send));
                 let show = |pass| pipeline.show(pass, start).boxed_local();
@@ -435,7 +444,8 @@ async fn deliver_loop(
         if !error.passes() {
             return Err(error);
         }
-        put_off(pipeline, &error);
+        put_off(pipeline, signs.progress, &error);
+        signs.beat();
         // Each ends with the message that it cannot note down.
         while under_way.next().await.is_some() {}
         resume = true;
@@ -452,7 +462,7 @@ async fn deliver_loop(
 }
 
 /// Nothing is lost by a database that refuses for a while, but nothing goes on either.
-fn put_off(pipeline: &Pipeline, error: &StoreError) {
+fn put_off(pipeline: &Pipeline, progress: &Progress, error: &StoreError) {
     pipeline.store.distrust();
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -460,12 +470,19 @@ fn put_off(pipeline: &Pipeline, error: &StoreError) {
         text.push_str(&format!(": {one}"));
         cause = one.source();
     }
-    error!(hint = error.hint(), "{text}; trying again");
+    if progress.refused(&text) {
+        error!(hint = error.hint(), "{text}; trying again every {} s", AGAIN.as_secs());
+    }
 }
 
+/// Until then, or for `longest` at most. Those who sleep longest wake together, so that the machine
+/// can sleep in between.
 async fn sleep_until(at: Timestamp, longest: Duration) {
-    let wait = Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO);
-    tokio::time::sleep(wait.min(longest)).await;
+    let now = now();
+    let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
+    let beat = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX).max(1);
+    let rest = u64::try_from(beat - now.as_millisecond().rem_euclid(beat)).unwrap_or_default();
+    tokio::time::sleep(wait.min(Duration::from_millis(rest))).await;
 }
 
 /// One line for each poll worth knowing of.

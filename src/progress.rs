@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// How often the same refusal is said.
+const SAY_AGAIN: Duration = Duration::from_secs(60 * 60);
+
 /// What must not stand still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loop {
@@ -38,6 +41,8 @@ struct State {
     done: Instant,
     /// By feed, whether the last poll succeeded.
     tried: BTreeMap<String, bool>,
+    /// Why the database takes nothing, and when that was last said.
+    refusal: Option<(String, Instant)>,
 }
 
 impl Progress {
@@ -45,12 +50,37 @@ impl Progress {
     pub fn new(bound: Duration) -> Progress {
         let now = Instant::now();
         let beats = [Loop::Poll, Loop::Plan, Loop::Deliver].map(|one| (one, now)).into();
-        Progress { bound, state: Mutex::new(State { beats, done: now, tried: BTreeMap::new() }) }
+        Progress {
+            bound,
+            state: Mutex::new(State { beats, done: now, tried: BTreeMap::new(), refusal: None }),
+        }
     }
 
     /// The loop has come round once more.
     pub fn beat(&self, one: Loop) {
         self.lock().beats.insert(one, Instant::now());
+    }
+
+    /// The database refuses to take anything. True where that is worth a line in the log.
+    pub fn refused(&self, why: &str) -> bool {
+        let mut state = self.lock();
+        match &state.refusal {
+            Some((said, at)) if said == why && at.elapsed() < SAY_AGAIN => false,
+            _ => {
+                state.refusal = Some((why.to_owned(), Instant::now()));
+                true
+            }
+        }
+    }
+
+    /// The database takes what it is given.
+    pub fn accepted(&self) {
+        self.lock().refusal = None;
+    }
+
+    /// Why the database takes nothing, where that is so.
+    pub fn refusal(&self) -> Option<String> {
+        self.lock().refusal.as_ref().map(|(why, _)| why.clone())
     }
 
     /// Everything that was due has been attempted.

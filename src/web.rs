@@ -124,6 +124,9 @@ async fn readyz(State(watched): State<Watched>) -> (StatusCode, String) {
         Ok(Err(error)) => reasons.push_str(&format!("the database does not answer: {error}\n")),
         Err(_) => reasons.push_str("the database does not answer in time\n"),
     }
+    if let Some(why) = progress.refusal() {
+        reasons.push_str(&format!("the database takes nothing: {why}\n"));
+    }
     for feed in pipeline.config.feeds.keys().filter(|feed| !progress.was_tried(feed)) {
         reasons.push_str(&format!("feed {feed} has not been tried yet\n"));
     }
