@@ -328,6 +328,8 @@ async fn poll_loop(
                 let next_poll_at = match polled {
                     Ok(Err(error)) if error.passes() => {
                         put_off(pipeline, progress, &error);
+                        // Some of it may have been written all the same.
+                        pipeline.distrust_agenda();
                         now.saturating_add(AGAIN).unwrap_or(now)
                     }
                     Ok(polled) => {
@@ -447,7 +449,9 @@ async fn deliver_loop(
         put_off(pipeline, signs.progress, &error);
         signs.beat();
         // Each ends with the message that it cannot note down.
-        while under_way.next().await.is_some() {}
+        while under_way.next().await.is_some() {
+            signs.beat();
+        }
         resume = true;
         tokio::select! {
             () = &mut stopped => break,

@@ -695,7 +695,6 @@ fn same_host(from: &Url, to: &Url) -> bool {
         && (from.port_or_known_default() == to.port_or_known_default() || upgrade)
 }
 
-/// The part of an address that may be shown.
 /// What errors call an address: a host alone, since the rest may be a secret, or a path.
 fn place(url: &FeedUrl) -> String {
     match url {
@@ -704,6 +703,7 @@ fn place(url: &FeedUrl) -> String {
     }
 }
 
+/// The part of an address that may be shown.
 fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))

@@ -287,9 +287,12 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Once(path) => {
             let pipeline = app::open(Config::load(&path.config)?).await?;
             let (all_read, delivered) = app::once(&pipeline).await?;
-            let parked = pipeline.store.parked().await?;
+            let now = app::now();
+            let closed = pipeline.store.parked().await?.into_iter().any(|parked| {
+                parked.retry_at > now && pipeline.registry.configured(&parked.endpoint).is_some()
+            });
             pipeline.store.close().await?;
-            good = all_read && delivered.dead == 0 && parked.is_empty();
+            good = all_read && delivered.dead == 0 && !closed;
             String::new()
         }
         Command::Check(path) => {

@@ -89,6 +89,47 @@ async fn a_first_reading_that_is_cut_twice_in_the_same_place_is_completed_quietl
 }
 
 #[tokio::test]
+async fn a_cut_baseline_hides_no_change() {
+    let news = ["20260310T100000", "20260310T150000"];
+    // Whether the change comes with what was missing, or later.
+    for together in [true, false] {
+        let world = World::new();
+        let mut events = vec![event("a", "The talk", news[0]), event("b", "Other", news[0])];
+        let whole = calendar(&events);
+        world.feed(whole.strip_suffix("END:VCALENDAR\r\n").unwrap());
+        let pipeline = world.open("2026-03-05T09:00").await;
+        for time in ["09:00", "09:15", "09:30"] {
+            round(&pipeline, &format!("2026-03-05T{time}")).await;
+        }
+        if !together {
+            world.feed(whole);
+            round(&pipeline, "2026-03-05T09:45").await;
+        }
+        events[0] = event("a", "The talk", news[1]);
+        world.feed(calendar(&events));
+        for time in ["10:00", "10:15"] {
+            round(&pipeline, &format!("2026-03-05T{time}")).await;
+        }
+        assert_eq!(world.posts(), ["Rescheduled: The talk"], "{together}");
+    }
+}
+
+#[tokio::test]
+async fn a_zone_that_is_corrected_moves_what_names_none() {
+    let mut world = World::new();
+    let floating = event("a", "The talk", "20260310T100000").replace(";TZID=America/New_York", "");
+    assert!(floating.contains("DTSTART:20260310T100000"));
+    baseline(&world, &[floating], "2026-03-05T09:00").await;
+    world.edit("timezone = \"America/New_York\"", "timezone = \"America/Los_Angeles\"");
+    let pipeline = world.open("2026-03-10T11:00").await;
+    round(&pipeline, "2026-03-10T11:00").await;
+    // An hour before 10 o'clock in Los Angeles.
+    deliver(&pipeline, "2026-03-10T12:00").await;
+    let posts = world.posts();
+    assert_eq!(posts.last().map(String::as_str), Some("Reminder: The talk"), "{posts:?}");
+}
+
+#[tokio::test]
 async fn a_first_reading_may_be_larger_than_memory_should_hold() {
     let world = World::new();
     let mut events: Vec<String> = (0..3000)

@@ -135,6 +135,9 @@ pub struct Reading {
     pub statuses_overdue_since: Option<Timestamp>,
     /// The feed was empty since then, and is read with events for the first time.
     pub empty_since: Option<Timestamp>,
+    /// It is whole for the first time: what is met now was there before, and is told as little as
+    /// what stood in the first reading.
+    pub completed: bool,
     /// What the site answered to [`Outcome::questions`] of this same reading.
     pub answers: HashMap<EventKey, Answer>,
     /// Absence may be believed: the body is whole and every event in it could be named.
@@ -575,6 +578,12 @@ impl Rows {
                 if !reading.empty_since.is_some_and(|since| is_new(&known.seen, since, cx.now)) {
                     known.told = Told::Listed(known.seen.clone());
                 }
+            }
+        }
+        if reading.completed {
+            let unknown = |row: &&mut Row| row.known.told == Told::Nothing;
+            for Row { known, .. } in rows.rows.values_mut().filter(unknown) {
+                known.told = Told::Listed(known.seen.clone());
             }
         }
         rows.anchor_overrides(cx);

@@ -1083,14 +1083,15 @@ enum Custom {
 }
 
 impl Preamble {
-    fn hash(&self, charset: &'static Encoding, feed_zone: Option<&TimeZone>) -> u128 {
+    fn hash(&self, charset: &'static Encoding, options: &ReadOptions<'_>) -> u128 {
+        let zone = options.feed_zone.unwrap_or(options.audience_zone);
         let mut hasher = Xxh3::new();
         for part in [
             env!("CARGO_PKG_VERSION"),
             charset.name(),
             self.prodid.as_str(),
             self.wr_timezone.as_deref().unwrap_or_default(),
-            feed_zone.and_then(TimeZone::iana_name).unwrap_or_default(),
+            zone.iana_name().unwrap_or_default(),
             if self.cancels { "CANCEL" } else { "" },
         ] {
             hasher.update(part.as_bytes());
@@ -1333,7 +1334,7 @@ impl<'a> Interpreter<'a> {
             return context;
         }
         self.feed_zone = zone_of(self.preamble().wr_timezone.as_deref(), self.options);
-        let context = self.preamble().hash(self.charset, self.options.feed_zone);
+        let context = self.preamble().hash(self.charset, self.options);
         self.context = Some(context);
         context
     }
@@ -1411,9 +1412,8 @@ impl<'a> Interpreter<'a> {
     fn finish(mut self, health: Health, mut warnings: Vec<Warning>) -> Summary {
         let read = self.marks.len();
         let (amendments, unnamed) = self.one_of_each();
-        let late = self
-            .context
-            .is_some_and(|c| c != self.preamble.hash(self.charset, self.options.feed_zone));
+        let late =
+            self.context.is_some_and(|c| c != self.preamble.hash(self.charset, self.options));
         let mut calendar = self.calendar;
         calendar.health = Health { unreadable: calendar.health.unreadable, ..health };
         calendar.refresh = calendar.refresh.or(self.published_ttl);

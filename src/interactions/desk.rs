@@ -598,7 +598,11 @@ impl<'a> Desk<'a> {
         let store = &self.pipeline.store;
         let changed = match silent {
             true => store.pause(&watch.name, person.id, now).await?,
-            false => store.resume(&watch.name).await?,
+            false => {
+                // What is due of the others is planned before what came to pass is left behind.
+                self.pipeline.tick(now).await?;
+                store.resume(&watch.name, now).await?
+            }
         };
         let name = answer::literal(&watch.name, 100);
         if !changed {

@@ -29,6 +29,8 @@ pub(super) struct Agenda {
     queue: Vec<Planned>,
     /// How often the events have changed.
     edition: u64,
+    /// The edition that `queue` was made of.
+    made_of: u64,
     /// Reminders in the outbox that were made of the events as they are now: their ids.
     fresh: HashSet<String>,
     /// Watches and digests met before; none when only the store knows.
@@ -55,6 +57,7 @@ impl Agenda {
     fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<Planned>) {
         self.until = (self.edition == edition).then_some(until);
         self.queue = queue;
+        self.made_of = edition;
     }
 }
 
@@ -255,7 +258,7 @@ impl Pipeline {
         let first = agenda.queue.partition_point(|planned| planned.due_at > now);
         let mut due = agenda.queue.split_off(first);
         due.reverse();
-        (due, agenda.edition)
+        (due, agenda.made_of)
     }
 
     /// Begins again from what the database holds, after it has refused something.

@@ -410,7 +410,7 @@ impl Pipeline {
                 Ok(found) => {
                     for receipt in found {
                         // Another message may read the same.
-                        if !self.store.is_receipt(&delivery.endpoint, &receipt.remote_id).await? {
+                        if !self.store.is_receipt(&receipt.remote_id).await? {
                             info!(id = delivery.id, to = delivery.endpoint, "had arrived before");
                             // What else belongs to it may be missing.
                             context.posted = Some(receipt.remote_id);

@@ -142,7 +142,7 @@ impl Pipeline {
 
     async fn look(&self, feed: &Feed, now: Timestamp) -> Result<Polled, StoreError> {
         let mut state = self.store.feed(&feed.name).await?;
-        let address = address(feed);
+        let address = address(feed, &self.config.timezone);
         // Validators of another address prove nothing about this one.
         let validators = match state.address == address {
             true => {
@@ -166,10 +166,14 @@ impl Pipeline {
             && self.is_another_calendar(feed, &state, read, now).await?
         {
             // At the same address it may be a slip of the server's.
-            let since = state.failing_since.map(|since| now.duration_since(since));
+            let name = read.calendar.name.clone().unwrap_or_default();
+            let error = FetchError::other_calendar(&feed.url, name);
+            let again = state.last_error == Some(error.to_string());
+            let since =
+                state.failing_since.filter(|_| again).map(|since| now.duration_since(since));
             if !moved && since.is_none_or(|since| since < diff::MASS_LOSS_CONFIRM) {
-                let name = read.calendar.name.clone().unwrap_or_default();
-                let error = FetchError::other_calendar(&feed.url, name);
+                // The day begins with the first such answer.
+                state.failing_since = state.failing_since.filter(|_| again);
                 return self.poll_failed(feed, state, error, now).await;
             }
             warn!(
@@ -233,6 +237,7 @@ impl Pipeline {
             .map(|since| Incident::FeedBack { feed: &feed.name, since })
             .and_then(|incident| self.notice("", incident, now));
 
+        next.in_part = state.in_part && !whole;
         // The common case: the feed says what it said before, and nothing waits to be confirmed.
         let same = reading.unchanged.is_same() && reading.restated.is_empty();
         if !news.baseline && same && state.recheck_at.is_none() {
@@ -256,6 +261,7 @@ impl Pipeline {
         // what is cut in the same place every time is all there is, as long as it stays so.
         let baseline = whole || (reading.unchanged.is_same() && !reading.unchanged.is_empty());
         let completed = state.in_part && whole;
+        reading.completed = completed;
         if completed {
             info!(feed = feed.name, "whole for the first time; from now on changes are told");
         }
@@ -273,7 +279,7 @@ impl Pipeline {
             zone: &zone,
             settle: feed.settle,
             confirm: feed.confirm,
-            baseline: news.baseline || completed,
+            baseline: news.baseline,
         };
         let statuses = match &spooled {
             Some(_) => std::mem::take(&mut reading.statuses),
@@ -751,7 +757,9 @@ impl Pipeline {
                 Ok(read) => read,
                 Err(error) => return Ok(Err(error)),
             };
-            let again = lock(&self.preambles).get(&address(feed)).is_some_and(|one| one.is_new);
+            let again = lock(&self.preambles)
+                .get(&address(feed, &self.config.timezone))
+                .is_some_and(|one| one.is_new);
             if second || !again {
                 return Ok(Ok((Some((read, new)), advice)));
             }
@@ -775,7 +783,9 @@ impl Pipeline {
             audience_zone: &self.config.timezone,
             charset,
         };
-        let preamble = lock(&self.preambles).get(&address(feed)).map(|one| one.preamble.clone());
+        let preamble = lock(&self.preambles)
+            .get(&address(feed, &self.config.timezone))
+            .map(|one| one.preamble.clone());
         let mut events: Vec<(Event, u128)> = Vec::new();
         let mut spool: Option<Spool> = None;
         let mut held = 0;
@@ -811,10 +821,15 @@ impl Pipeline {
         let mut preambles = lock(&self.preambles);
         match summary.again {
             Some(preamble) => {
-                preambles.insert(address(feed), Remembered { preamble, is_new: true });
+                preambles.insert(
+                    address(feed, &self.config.timezone),
+                    Remembered { preamble, is_new: true },
+                );
             }
             None => {
-                preambles.entry(address(feed)).and_modify(|one| one.is_new = false);
+                preambles
+                    .entry(address(feed, &self.config.timezone))
+                    .and_modify(|one| one.is_new = false);
             }
         }
         drop(preambles);
@@ -981,12 +996,15 @@ fn take_over(
     (reading, spool.map(|spool| Spooled { spool, amendments }))
 }
 
-/// Names a feed's address without giving it away.
-fn address(feed: &Feed) -> String {
+/// Names a feed's address without giving it away, and the zone in which its floating times are read:
+/// in another the same text means other instants, and is read anew.
+fn address(feed: &Feed, audience: &TimeZone) -> String {
     let text = |url: &FeedUrl| match url {
         FeedUrl::Http(url) => url.as_str().to_owned(),
         FeedUrl::File(path) => path.display().to_string(),
     };
-    let all: Vec<String> = std::iter::once(&feed.url).chain(&feed.also).map(text).collect();
+    let mut all: Vec<String> = std::iter::once(&feed.url).chain(&feed.also).map(text).collect();
+    let zone = feed.timezone.as_ref().unwrap_or(audience);
+    all.extend(zone.iana_name().map(str::to_owned));
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(all.join("\n").as_bytes()))
 }

@@ -26,11 +26,13 @@ impl Store {
             let sql = format!(
                 "UPDATE {table} SET {column} = \
                      CASE WHEN {column} - $1 > $2 THEN {column} - $1 ELSE $2 END \
-                 WHERE {those} {column} > $2"
+                 WHERE {those} {column} > $2 AND {column} < $3"
             );
             sqlx::query(sqlx::AssertSqlSafe(sql))
                 .bind(millis(by))
                 .bind(now.as_millisecond())
+                // Not what is parked for good.
+                .bind(Timestamp::MAX.as_millisecond())
                 .execute(&mut *connection)
                 .await?;
         }

@@ -955,11 +955,11 @@ impl Store {
         Ok(newly)
     }
 
-    /// Whether a message of this name is known to have been sent to the endpoint.
-    pub async fn is_receipt(&self, endpoint: &str, remote_id: &str) -> Result<bool> {
+    /// Whether a message of this name is known to have been sent; two endpoints may lead to one
+    /// channel.
+    pub async fn is_receipt(&self, remote_id: &str) -> Result<bool> {
         let mut connection = self.connection.lock().await;
-        let row = sqlx::query("SELECT 1 FROM outbox WHERE endpoint = $1 AND remote_id = $2")
-            .bind(endpoint)
+        let row = sqlx::query("SELECT 1 FROM outbox WHERE remote_id = $1")
             .bind(remote_id)
             .fetch_optional(&mut *connection)
             .await?;
@@ -972,11 +972,12 @@ impl Store {
         let mut connection = self.connection.lock().await;
         let row = sqlx::query(
             "SELECT 1 FROM outbox WHERE endpoint = $1 AND id <> $2 AND payload = $3 \
-             AND doubt_since IS NOT NULL AND remote_id IS NULL",
+             AND doubt_since IS NOT NULL AND remote_id IS NULL AND due_at > $4",
         )
         .bind(delivery.endpoint.as_str())
         .bind(delivery.id.as_str())
         .bind(delivery.payload.as_deref())
+        .bind(delivery.due_at.as_millisecond() - millis(SignedDuration::from_hours(48)))
         .fetch_optional(&mut *connection)
         .await?;
         Ok(row.is_some())

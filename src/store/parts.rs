@@ -43,9 +43,10 @@ impl Store {
         for (number, payload) in (1..MAX_PARTS).zip(rest) {
             let row = sqlx::query(concat!(
                 "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, \
-                     due_at, not_after, position, attempt_at, attempts, lease_until, payload) \
+                     due_at, not_after, position, attempt_at, attempts, lease_until, doubt_since, \
+                     payload) \
                  SELECT $2, endpoint, source, notification, state, planned_at, due_at, not_after, \
-                     position + $3, attempt_at, attempts, lease_until, $4 \
+                     position + $3, attempt_at, attempts, lease_until, doubt_since, $4 \
                  FROM outbox WHERE id = $1 AND payload IS NULL \
                  ON CONFLICT (id) DO NOTHING RETURNING ",
                 columns!(outbox),
@@ -56,7 +57,9 @@ impl Store {
             .bind(payload.as_str())
             .fetch_optional(&mut *tx)
             .await?;
-            parts.extend(row.map(|row| delivery(&row)).transpose()?);
+            // In doubt is what a crash leaves behind, not the attempt that begins.
+            let part = row.map(|row| delivery(&row)).transpose()?;
+            parts.extend(part.map(|part| Delivery { doubt_since: None, ..part }));
         }
         sqlx::query("UPDATE outbox SET payload = $2 WHERE id = $1 AND payload IS NULL")
             .bind(whole.id.as_str())

@@ -9,7 +9,10 @@ use sqlx::any::AnyRow;
 use sqlx::{Connection, Row};
 
 use super::salvage::delivery_if_readable;
-use super::{Delivery, DeliveryState, Result, Store, StoreError, Tx, columns, instant, to_json};
+use super::{
+    Delivery, DeliveryState, Result, Store, StoreError, Tx, columns, instant, to_json,
+    write_watermark,
+};
 use crate::calendar::diff::Known;
 use crate::calendar::{EventKey, Uid};
 
@@ -213,13 +216,16 @@ impl Store {
         Ok(result.rows_affected() > 0)
     }
 
-    /// Lets a watch speak again. False if it was not silent.
-    pub async fn resume(&self, watch: &str) -> Result<bool> {
+    /// Lets a watch speak again, of what falls due from `now` on. False if it was not silent.
+    pub async fn resume(&self, watch: &str, now: Timestamp) -> Result<bool> {
         let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         let result = sqlx::query("DELETE FROM paused WHERE watch = $1")
             .bind(watch)
-            .execute(&mut *connection)
+            .execute(&mut *tx)
             .await?;
+        write_watermark(&mut tx, now).await?;
+        tx.commit().await?;
         Ok(result.rows_affected() > 0)
     }
 
