@@ -144,8 +144,8 @@ async fn what_is_no_backup_changes_nothing() {
     // A page in the middle is not what it was.
     let damaged = world.path("damaged.db");
     let mut bytes = fs::read(&good).unwrap();
-    let middle = bytes.len() / 2 / 4096 * 4096;
-    bytes[middle..middle + 4096].fill(0xA5);
+    let middle = bytes.len() / 2 / 8192 * 8192;
+    bytes[middle..middle + 8192].fill(0xA5);
     fs::write(&damaged, bytes).unwrap();
     let newer = world.path("newer.db");
     fs::copy(&good, &newer).unwrap();

@@ -46,7 +46,7 @@ const MIGRATIONS: &[&str] =
 
 /// To write many events: [`EVENT_INDEXES`] makes them again.
 const DROP_EVENT_INDEXES: &str = "DROP INDEX event_starts; DROP INDEX event_long; \
-     DROP INDEX event_soonest; DROP INDEX event_glance";
+     DROP INDEX event_since; DROP INDEX event_soonest; DROP INDEX event_glance";
 const EVENT_INDEXES: &str = include_str!("migrations/event_indexes.sql");
 
 /// Settled deliveries are kept this long, so that nothing is told again.
