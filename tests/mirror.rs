@@ -428,6 +428,34 @@ async fn reminders_are_removed_when_their_event_is_over() {
     assert_eq!(left, []);
 }
 
+#[tokio::test]
+async fn a_reminder_that_began_a_discussion_stays() {
+    let threads = "delete_reminders = true, thread_per_event = true";
+    for (kind, more) in [(0, threads), (FORUM, threads), (FORUM, "delete_reminders = true")] {
+        let mut world = World::new();
+        world.edit("channel = \"7\"", &format!("channel = \"7\", {more}"));
+        world.edit("\"1h\", \"15m\"", "\"1h\", \"30m\"");
+        world.discord.channel(7, "events", kind);
+        world.discord.in_guild(7);
+        baseline(&world, &[event("a", "Talk", TALK)], "2026-03-10T08:00").await;
+        let pipeline = world.open("2026-03-10T09:00").await;
+        wake(&pipeline, "2026-03-10T09:00").await;
+        wake(&pipeline, "2026-03-10T09:30").await;
+        let told = standing(&world);
+        assert_eq!(told, ["Reminder: Talk", "Reminder: Talk"], "{kind} {more}");
+        assert!(!world.discord.threads().is_empty(), "{kind} {more}");
+        wake(&pipeline, "2026-03-10T11:00").await;
+        let left = standing(&world).len();
+        let deleted = requests(&world, "DELETE").len();
+        // What came later in the thread goes; a post of its own is a discussion of its own.
+        let expected = if more == threads { (1, 1) } else { (2, 0) };
+        assert_eq!((left, deleted), expected, "{kind} {more}");
+        if more == threads {
+            assert_eq!(world.discord.standing()[0].id, world.discord.threads()[0].id);
+        }
+    }
+}
+
 // ---- agendas -----------------------------------------------------------------------------------
 
 /// A world with an agenda of three days and nothing told.

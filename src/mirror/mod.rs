@@ -403,7 +403,10 @@ impl Pipeline {
         };
         shown.remote_id.as_ref()?;
         match &notification.kind {
-            Kind::Reminder { .. } if receiver.delete_reminders => Some(shown),
+            Kind::Reminder { .. } if receiver.delete_reminders => {
+                // With the first message of a discussion its members would lose what it is about.
+                Some(shown).filter(|_| !board.begins_thread(remote_id))
+            }
             Kind::Changes => {
                 announced(notification)?;
                 Some(Shown {

@@ -63,6 +63,14 @@ impl Board {
         self.is_bot() && (self.discord.threads || self.discord.reference(remote_id).is_some())
     }
 
+    /// Whether a message that was posted is the first one of a thread or of a forum post. Such a
+    /// post has the id of its first message; under a message in a channel a thread is begun where
+    /// each event has one.
+    pub fn begins_thread(&self, remote_id: &str) -> bool {
+        let Some((place, message)) = remote_id.split_once('/') else { return false };
+        place == message || (self.discord.threads && self.is_bot() && place == self.place())
+    }
+
     /// What a payload of this endpoint says.
     pub fn said(&self, payload: &Payload) -> Value {
         Post::read(&payload.0).map(|post| post.message).unwrap_or_default()
