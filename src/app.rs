@@ -413,6 +413,7 @@ async fn deliver_loop(
                 tidied = Some(start);
             }
             signs.give(pipeline, idle && queues.is_empty()).await?;
+            pipeline.note_unparked(start).await?;
             Ok((queues, start, pipeline.store.next_attempt().await?))
         };
         let (done, sent) = beside(&mut under_way, round).await;

@@ -404,6 +404,39 @@ async fn a_return_is_told_when_something_was_taken() {
     assert_eq!(notices(&world)[1..], ["channel/discord takes messages again"]);
 }
 
+/// What is shown does not wait for the hour when messages flow again before it.
+#[tokio::test]
+async fn what_is_shown_is_brought_into_line_once_a_channel_is_mended() {
+    let (world, pipeline) = announced("").await;
+    with_talk(&world, &event("a", "Talk about tides", TALK));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    world.discord.script([Answer::error(403, 50001, "Missing Access")]);
+    pipeline.mirror(at("2026-03-05T09:30")).await.unwrap();
+    assert_eq!(standing(&world), ["New: Talk"]);
+    // Somebody mends it, and has a message tried.
+    let waiting = rows(&pipeline, DeliveryState::Pending).await;
+    let revived = beadle::store::Happening::Revived;
+    let done = pipeline.store.intervene(&waiting[0].id, revived, at("2026-03-05T09:40")).await;
+    assert_eq!(done.unwrap().len(), 1);
+    wake(&pipeline, "2026-03-05T09:40").await;
+    let told = ["New title: Talk about tides", "New title: Talk about tides (late)"];
+    assert_eq!(standing(&world), told);
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_once_a_message_is_taken() {
+    let (world, pipeline) = announced("").await;
+    with_talk(&world, &event("a", "Talk about tides", TALK));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    world.discord.script([Answer::error(500, 0, "down")]);
+    pipeline.mirror(at("2026-03-05T09:30")).await.unwrap();
+    assert!(pipeline.next_pass() > at("2026-03-05T09:30"));
+    deliver(&pipeline, "2026-03-05T09:30").await;
+    assert!(pipeline.next_pass() <= at("2026-03-05T09:30"));
+    pipeline.mirror(at("2026-03-05T09:30")).await.unwrap();
+    assert_eq!(standing(&world)[0], "New title: Talk about tides");
+}
+
 // ---- reminders ---------------------------------------------------------------------------------
 
 #[tokio::test]

@@ -76,6 +76,8 @@ struct Turn {
     nudged: Option<Timestamp>,
     /// Passes in a row that failed.
     failures: u32,
+    /// It was parked when it was last looked at; until that ends, nothing is to be done.
+    parked: bool,
 }
 
 /// A target's turn to be compared, to be [shown](Pipeline::show) beside the others.
@@ -106,8 +108,25 @@ impl From<NotifyError> for Stop {
 impl Pipeline {
     /// Compares everything that has its turn, all targets at once.
     pub async fn mirror(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.note_unparked(now).await?;
         let passes = self.passes(now).into_iter().map(|pass| self.show(pass, now));
         join_all(passes).await.into_iter().collect()
+    }
+
+    /// The targets that were parked and are not any more, be it that they took a message or that
+    /// somebody wants them tried, have their turn at once.
+    pub async fn note_unparked(&self, now: Timestamp) -> Result<(), StoreError> {
+        if !lock(&self.mirror.turns).values().any(|turn| turn.parked) {
+            return Ok(());
+        }
+        let mut parked = self.store.parked().await?;
+        parked.retain(|parked| parked.retry_at > now);
+        for (target, turn) in lock(&self.mirror.turns).iter_mut() {
+            if turn.parked && !parked.iter().any(|parked| parked.endpoint == *target) {
+                *turn = Turn { parked: false, at: None, ..*turn };
+            }
+        }
+        Ok(())
     }
 
     /// The targets that have their turn now.
@@ -134,15 +153,18 @@ impl Pipeline {
             Err(Stop::Refused(NotifyError::Retry { after: None, reason }))
         });
         let failures = lock(&self.mirror.turns).get(&target).map_or(0, |turn| turn.failures);
-        let (at, failures) = match end {
-            Ok(at) => (at, 0),
+        let mut next = Turn { seen: Some(edition), ..Turn::default() };
+        match end {
+            Ok((at, parked)) => (next.at, next.parked) = (Some(at), parked),
             Err(Stop::Store(error)) => return Err(error),
             Err(Stop::Refused(error)) => {
-                (self.refused(&target, error, failures + 1, now).await?, failures + 1)
+                next.parked = matches!(error, NotifyError::ReceiverGone { .. });
+                next.failures = if next.parked { 0 } else { failures + 1 };
+                next.at = Some(self.refused(&target, error, failures + 1, now).await?);
             }
-        };
+        }
         if let Some(turn) = lock(&self.mirror.turns).get_mut(&target) {
-            *turn = Turn { busy: false, seen: Some(edition), at: Some(at), failures, ..*turn };
+            *turn = Turn { nudged: turn.nudged, ..next };
         }
         Ok(())
     }
@@ -167,12 +189,16 @@ impl Pipeline {
         }
     }
 
-    /// Gives when to look again.
-    async fn compare_target(&self, target: &str, now: Timestamp) -> Result<Timestamp, Stop> {
+    /// Gives when to look again, and whether the target is parked until then.
+    async fn compare_target(
+        &self,
+        target: &str,
+        now: Timestamp,
+    ) -> Result<(Timestamp, bool), Stop> {
         let parked = self.store.parked().await?;
         let parked = parked.into_iter().find(|parked| parked.endpoint == target);
         if let Some(parked) = parked.as_ref().filter(|parked| parked.retry_at > now) {
-            return Ok(parked.retry_at);
+            return Ok((parked.retry_at, true));
         }
         let took = AtomicBool::default();
         let next = match self.registry.configured(target) {
@@ -192,7 +218,7 @@ impl Pipeline {
             let notice = self.notice(target, incident, now);
             self.store.unpark(target, notice.as_ref(), now).await?;
         }
-        Ok(next)
+        Ok((next, false))
     }
 
     /// What a refusal means for the target; gives when to try again.
@@ -733,6 +759,13 @@ impl Mirror {
         Mirror { turns: Mutex::new(turns), order, unpinned: Mutex::default() }
     }
 
+    /// The endpoint took a message: what failed there is tried again at once.
+    pub(crate) fn takes(&self, endpoint: &str) {
+        if let Some(turn) = lock(&self.turns).get_mut(endpoint).filter(|turn| turn.failures > 0) {
+            *turn = Turn { failures: 0, at: None, ..*turn };
+        }
+    }
+
     async fn lock(&self, target: &str) -> Option<tokio::sync::MutexGuard<'_, ()>> {
         match self.order.get(target) {
             Some(order) => Some(order.lock().await),
@@ -746,6 +779,7 @@ impl Turn {
     fn due(&self, edition: u64) -> Timestamp {
         let at = self.at.unwrap_or(Timestamp::MIN);
         match (self.failures, self.nudged) {
+            _ if self.parked => at,
             (0, _) if self.seen != Some(edition) => Timestamp::MIN,
             (0, Some(nudged)) => nudged.min(at),
             // What fails is not tried again before its time.

@@ -215,7 +215,11 @@ impl Pipeline {
             _ => None,
         };
         let notice = incident.and_then(|incident| self.notice(endpoint, incident, now));
-        self.store.settle_and_remember(delivery, end, notice.as_ref(), shown, now).await
+        self.store.settle_and_remember(delivery, end, notice.as_ref(), shown, now).await?;
+        if let Settlement::Sent { .. } = end {
+            self.mirror.takes(endpoint);
+        }
+        Ok(())
     }
 
     /// The exact message, and further parts where it is new; the same for as long as an earlier
