@@ -772,6 +772,7 @@ pub async fn status(
         feeds.insert(name, (store.feed(name).await?, store.event_counts(name).await?));
     }
     let parked = store.parked().await?;
+    let refused = store.refused().await?;
     let paused = store.paused().await?;
     let reminders = store.reminder_requests(None).await?.len();
     let next = store.next_attempt().await?;
@@ -793,6 +794,16 @@ pub async fn status(
             .iter()
             .map(|p| json!({ "endpoint": p.endpoint, "since": p.since.to_string(), "reason": p.reason }))
             .collect();
+        let refused: Vec<Value> = refused
+            .iter()
+            .filter_map(|one| Some((one, one.refused.as_ref()?)))
+            .map(|(one, refusal)| {
+                json!({
+                    "target": one.target, "what": one.purpose.as_str(), "name": one.name,
+                    "at": refusal.at.to_string(), "reason": refusal.reason,
+                })
+            })
+            .collect();
         let outbox: Map<String, Value> = DeliveryState::ALL
             .into_iter()
             .map(|state| (state.to_string(), json!(count(state))))
@@ -803,7 +814,7 @@ pub async fn status(
             .collect();
         let all = json!({
             "running": running, "feeds": feeds, "outbox": outbox, "parked": parked,
-            "paused": paused, "personal_reminders": reminders,
+            "refused": refused, "paused": paused, "personal_reminders": reminders,
         });
         return Ok(format!("{all}\n"));
     }
@@ -848,6 +859,12 @@ pub async fn status(
             retry_at => format!("tried again at {}", at(retry_at)),
         };
         writeln!(out, "PARKED {endpoint} since {since}, {again}: {reason}")?;
+    }
+    for one in refused {
+        let Some(refusal) = one.refused else { continue };
+        let (to, what, name) = (one.target, one.purpose.as_str(), one.name);
+        let (tried, reason) = (at(refusal.at), refusal.reason);
+        writeln!(out, "REFUSED {what} {name} by {to}, last tried at {tried}: {reason}")?;
     }
     for (watch, pause) in paused {
         let (since, by) = (at(pause.since), pause.by);

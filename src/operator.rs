@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::plan::{Kind, Notification};
+use crate::store::shown::Purpose;
 use crate::store::{NewDelivery, delivery_id};
 
 /// The channel's endpoint; there is one where it is configured. No receiver has this name.
@@ -42,6 +43,13 @@ pub enum Incident<'a> {
     Dead {
         endpoint: &'a str,
         delivery: &'a str,
+        reason: &'a str,
+    },
+    /// Something that should be shown there is not, or not as it should be.
+    NotShown {
+        /// An endpoint, or `guild/<id>`.
+        target: &'a str,
+        purpose: Purpose,
         reason: &'a str,
     },
     FeedFailing {
@@ -107,6 +115,28 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
                      one again.",
                     capital(reason)
                 ),
+            )
+        }
+        Incident::NotShown { target, purpose, reason } => {
+            let day = now.to_zoned_datetime(zone.clone()).date();
+            let what = purpose.as_str();
+            let title = match target.strip_prefix("guild/") {
+                Some(id) => format!("The server {id} refuses a scheduled event"),
+                None => format!("{target} refuses an {what}"),
+            };
+            let then = match purpose {
+                Purpose::Announcement => {
+                    "It stays as it was posted, and what changes from now on is told by messages."
+                }
+                _ => {
+                    "What is there stays as it is, and so does any other for which the same is \
+                     true; it is tried again every hour. See `beadle status`."
+                }
+            };
+            (
+                format!("not shown {target} {what} {day} {reason}"),
+                title,
+                format!("{}. {then}", capital(reason)),
             )
         }
         Incident::FeedFailing { feed, since, error } => (
@@ -180,6 +210,21 @@ mod tests {
             Incident::Unparked { endpoint: "guild/5", by: "2026-03-05T05:00:00Z" },
             Incident::Unparked { endpoint, by: delivery },
             Incident::Dead { endpoint, delivery, reason: "Discord does not accept the message" },
+            Incident::NotShown {
+                target: "guild/5",
+                purpose: Purpose::ScheduledEvent,
+                reason: "Discord does not accept it",
+            },
+            Incident::NotShown {
+                target: endpoint,
+                purpose: Purpose::Agenda,
+                reason: "no such tag",
+            },
+            Incident::NotShown {
+                target: endpoint,
+                purpose: Purpose::Announcement,
+                reason: "Discord does not accept it",
+            },
             Incident::FeedFailing { feed: "site", since, error: "HTTP 503" },
             Incident::FeedBack { feed: "site", since },
             Incident::CommandsRefused { reason: "the bot is not in the server 999" },
@@ -206,6 +251,12 @@ mod tests {
           What waited for it is being sent.
         A message to seminars/discord cannot be delivered
           Discord does not accept the message. It is kept, as are others of today for which the same is true: `beadle outbox list --state dead` shows them, `beadle outbox retry 00112233` tries this one again.
+        The server 5 refuses a scheduled event
+          Discord does not accept it. What is there stays as it is, and so does any other for which the same is true; it is tried again every hour. See `beadle status`.
+        seminars/discord refuses an agenda
+          No such tag. What is there stays as it is, and so does any other for which the same is true; it is tried again every hour. See `beadle status`.
+        seminars/discord refuses an announcement
+          Discord does not accept it. It stays as it was posted, and what changes from now on is told by messages.
         The feed site cannot be read
           Not since 2026-03-05 05:00 UTC: HTTP 503. Nothing is taken to be cancelled; reminders of the events that are known go on. Look whether the address still shows the calendar; `beadle check` tries it.
         The feed site can be read again

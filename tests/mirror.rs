@@ -980,3 +980,117 @@ async fn without_the_permission_the_server_is_left_alone_for_a_while() {
         ["The server 5 takes no scheduled events", "The server 5 takes scheduled events again"];
     assert_eq!(notices(&world), told);
 }
+
+#[tokio::test]
+async fn an_event_that_goes_on_already_is_begun_and_not_given_a_start_in_the_past() {
+    let world = scheduled_world();
+    baseline(&world, &[event("a", "Talk", "20260305T140000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[event("a", "Talk, earlier", "20260305T090000")]));
+    step(&pipeline, "2026-03-05T09:15").await;
+    assert_eq!(scheduled(&world), named(&[("Talk, earlier", 2)]));
+    let patch = &requests(&world, "PATCH")[0].json;
+    assert_eq!(patch.get("scheduled_start_time"), None, "{patch}");
+    assert_eq!(patch["scheduled_end_time"], "2026-03-05T15:00:00Z");
+    // Once is enough.
+    world.feed(calendar(&[event("a", "Talk, edited", "20260305T090000")]));
+    step(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(scheduled(&world), named(&[("Talk, edited", 2)]));
+    assert_eq!(requests(&world, "PATCH")[1].json.get("status"), None);
+}
+
+/// What `beadle status` says of what is refused.
+async fn refusals(world: &World, pipeline: &Pipeline) -> Vec<String> {
+    let format = beadle::commands::Format::Text;
+    let now = at("2026-03-05T12:00");
+    let config = world.config();
+    let status = beadle::commands::status(&config, &pipeline.store, true, now, format).await;
+    let status = status.unwrap();
+    status.lines().filter(|line| line.starts_with("REFUSED")).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_scheduled_event_that_is_refused_is_told_once_and_tried_again() {
+    let mut world = scheduled_world();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    baseline(&world, &[event("a", "Talk", TALK)], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[event("a", "Talk about tides", TALK)]));
+    let invalid = || Answer::error(400, 50035, "Invalid Form Body");
+    world.discord.script([invalid()]);
+    step(&pipeline, "2026-03-05T09:15").await;
+    wake(&pipeline, "2026-03-05T09:16").await;
+    assert_eq!(notices(&world), ["The server 5 refuses a scheduled event"]);
+    let refused = refusals(&world, &pipeline).await;
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].starts_with("REFUSED scheduled event site|a"), "{refused:?}");
+    assert!(refused[0].contains("by guild/5") && refused[0].contains("50035"), "{refused:?}");
+    // Not at every pass, and told no more.
+    step(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(requests(&world, "PATCH").len(), 1);
+    assert_eq!(pipeline.next_pass(), at("2026-03-05T10:15"));
+    world.discord.script([invalid()]);
+    wake(&pipeline, "2026-03-05T10:15").await;
+    wake(&pipeline, "2026-03-05T10:16").await;
+    assert_eq!((requests(&world, "PATCH").len(), notices(&world).len()), (2, 1));
+    // Another change is tried at once.
+    world.feed(calendar(&[event("a", "Talk about waves", TALK)]));
+    step(&pipeline, "2026-03-05T10:30").await;
+    assert_eq!(scheduled(&world), named(&[("Talk about waves", 1)]));
+    assert_eq!(refusals(&world, &pipeline).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_scheduled_event_whose_making_or_cancelling_is_refused_is_made_or_cancelled_later() {
+    let world = scheduled_world();
+    world.feed(calendar(&[event("a", "Talk", TALK)]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    let invalid = || Answer::error(400, 50035, "Invalid Form Body");
+    // Who am I, and what is there.
+    world.discord.script([Answer::Normal, Answer::Normal, invalid()]);
+    pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
+    assert_eq!(refusals(&world, &pipeline).await.len(), 1);
+    wake(&pipeline, "2026-03-05T10:00").await;
+    assert_eq!(scheduled(&world), named(&[("Talk", 1)]));
+    assert_eq!(refusals(&world, &pipeline).await, [""; 0]);
+    world.feed(calendar(&[event_with("a", "Talk", TALK, "STATUS:CANCELLED\r\n")]));
+    world.discord.script([invalid()]);
+    step(&pipeline, "2026-03-05T10:15").await;
+    assert_eq!(scheduled(&world), named(&[("Talk", 1)]));
+    wake(&pipeline, "2026-03-05T11:15").await;
+    assert_eq!(scheduled(&world), named(&[("Talk", 4)]));
+}
+
+#[tokio::test]
+async fn an_agenda_that_is_refused_is_told_once_and_tried_again() {
+    let mut world = agenda_world();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    world.edit("pin = true\n", "");
+    baseline(&world, &[event("a", "First", "20260305T140000")], "2026-03-05T09:00").await;
+    let pipeline = world.open("2026-03-05T09:15").await;
+    world.feed(calendar(&[event("a", "First of all", "20260305T140000")]));
+    world.discord.script([Answer::error(400, 50035, "Invalid Form Body")]);
+    step(&pipeline, "2026-03-05T09:15").await;
+    wake(&pipeline, "2026-03-05T09:16").await;
+    assert_eq!(notices(&world), ["channel/discord refuses an agenda"]);
+    assert_eq!(requests(&world, "PATCH").len(), 1);
+    assert!(refusals(&world, &pipeline).await[0].contains("agenda Next days"));
+    wake(&pipeline, "2026-03-05T10:15").await;
+    assert!(text(&world.discord.standing()[0].body).contains("First of all"));
+    assert_eq!(refusals(&world, &pipeline).await, [""; 0]);
+    assert_eq!(notices(&world).len(), 1);
+}
+
+#[tokio::test]
+async fn an_announcement_that_cannot_be_edited_is_told() {
+    let mut world = World::new();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    let (world, pipeline) = announce(world).await;
+    with_talk(&world, &event("a", "Talk about tides", TALK));
+    poll(&pipeline, "2026-03-05T09:30").await;
+    world.discord.script([Answer::error(400, 50035, "Invalid Form Body")]);
+    pipeline.mirror(at("2026-03-05T09:30")).await.unwrap();
+    deliver(&pipeline, "2026-03-05T09:30").await;
+    assert_eq!(notices(&world), ["channel/discord refuses an announcement"]);
+}

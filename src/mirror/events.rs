@@ -5,19 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
-use super::{NEVER, Stop, cover, hash};
+use super::{NEVER, Stop, cover, hash, rests};
 use crate::calendar::diff::Told;
 use crate::calendar::{Event, EventKey};
 use crate::config::ScheduledEvents;
 use crate::message;
 use crate::notify::NotifyError;
 use crate::notify::discord::guild::{self, Guild, Listed};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{PARK, Pipeline};
 use crate::plan::{Upcoming, Watch};
 use crate::store::StoreError;
-use crate::store::shown::{Purpose, Shown, State};
+use crate::store::shown::{Purpose, Refusal, Shown, State};
 
 /// Events that a guild may have scheduled or going on.
 /// <https://docs.discord.com/developers/resources/guild-scheduled-event#create-guild-scheduled-event>
@@ -31,6 +31,10 @@ const TOO_LATE: SignedDuration = SignedDuration::from_secs(30);
 /// Changes made in one pass, and the pause before the next.
 const AT_ONCE: usize = 10;
 const PAUSE: SignedDuration = SignedDuration::from_secs(30);
+/// So long after its end it is no longer tried to end an event.
+const GIVEN_UP: SignedDuration = SignedDuration::from_hours(24);
+/// In the place of the hash of what an event should say: it should be off, or gone.
+const GONE: u64 = 0;
 
 /// An event as it should be in the guild.
 #[derive(Clone, Debug)]
@@ -54,6 +58,8 @@ enum Step {
     /// Make it: nothing of the kind is there.
     Make {
         index: usize,
+        /// When it was tried last.
+        refused: Option<Refusal>,
     },
     Edit {
         shown: Shown,
@@ -130,7 +136,9 @@ impl Pipeline {
         // The next that is over, or that begins and makes room.
         let shown = self.store.shown(target, Purpose::ScheduledEvent).await?;
         let over = shown.iter().map(|shown| shown.ends.saturating_add(GRACE).unwrap_or(NEVER));
-        Ok(over.min().unwrap_or(NEVER))
+        let refused = shown.iter().filter_map(|shown| shown.refused.as_ref());
+        let again = refused.map(|refused| refused.at.saturating_add(PARK).unwrap_or(NEVER));
+        Ok(over.chain(again.filter(|again| *again > now)).min().unwrap_or(NEVER))
     }
 
     /// Takes one step; gives whether Discord did something for it.
@@ -143,25 +151,20 @@ impl Pipeline {
         found: &[Listed],
         now: Timestamp,
     ) -> Result<bool, Stop> {
-        let refused = |name: &str, error: NotifyError| match error {
-            NotifyError::Permanent { reason } => {
-                warn!(to = target, name, reason, "a scheduled event stays as it is");
-                Ok(false)
-            }
-            error => Err(error),
-        };
         let mut taken = false;
         let step = match step {
-            Step::Make { index } => match self.adopt(target, &all[index], found, now).await? {
-                Some(shown) => Step::Edit { shown, index },
-                None => Step::Make { index },
-            },
+            Step::Make { index, refused } => {
+                match self.adopt(target, &all[index], found, now).await? {
+                    Some(shown) => Step::Edit { shown, index },
+                    None => Step::Make { index, refused },
+                }
+            }
             step => step,
         };
         match step {
-            Step::Make { index } => {
+            Step::Make { index, refused } => {
                 let wanted = &all[index];
-                let mut shown = wanted.intended(target, now);
+                let mut shown = Shown { refused, ..wanted.intended(target, now) };
                 self.store.remember(&shown).await?;
                 let body = self.dressed(wanted, wanted.body.clone()).await;
                 match guild.create(&body).await {
@@ -173,12 +176,12 @@ impl Pipeline {
                             "scheduled event made"
                         );
                         taken = true;
-                        shown = Shown { state: State::Shown, remote_id: Some(id), ..shown };
+                        let state = State::Shown;
+                        shown = Shown { state, remote_id: Some(id), refused: None, ..shown };
                     }
                     Err(NotifyError::Permanent { reason }) => {
-                        let name = &shown.name;
-                        warn!(to = target, name, reason, "no scheduled event is made");
-                        shown.state = State::Removed;
+                        self.note_refusal(shown, wanted.hash(), reason, now).await?;
+                        return Ok(false);
                     }
                     Err(error) => return Err(error.into()),
                 }
@@ -187,9 +190,14 @@ impl Pipeline {
             Step::Edit { shown, index } => {
                 let (wanted, Some(id)) = (&all[index], &shown.remote_id) else { return Ok(false) };
                 let body = self.dressed(wanted, wanted.change(&shown, now)).await;
-                let edited = guild.edit(id, &body).await;
-                taken = matches!(edited, Ok(true));
-                let edited = edited.or_else(|error| refused(&shown.name, error).map(|_| true))?;
+                let edited = match guild.edit(id, &body).await {
+                    Err(NotifyError::Permanent { reason }) => {
+                        self.note_refusal(shown, wanted.hash(), reason, now).await?;
+                        return Ok(false);
+                    }
+                    edited => edited?,
+                };
+                taken = edited;
                 let next = wanted.intended(target, now);
                 let state = if edited { State::Shown } else { State::Removed };
                 debug!(to = target, name = shown.name, edited, "scheduled event changed");
@@ -202,29 +210,45 @@ impl Pipeline {
                 }
             }
             Step::Cancel { shown } => {
-                if let Some(id) = &shown.remote_id {
-                    let done = guild.set_status(id, guild::CANCELED).await;
-                    taken = done.or_else(|error| refused(&shown.name, error))?;
-                }
-                self.store.let_go(&shown).await?;
+                let done = match &shown.remote_id {
+                    Some(id) => guild.set_status(id, guild::CANCELED).await,
+                    None => Ok(false),
+                };
+                taken = self.ended(shown, done, now).await?;
             }
             Step::Finish { shown } => {
-                if let Some(id) = &shown.remote_id {
-                    let done = finish(guild, id).await;
-                    taken = done.or_else(|error| refused(&shown.name, error))?;
-                }
-                self.store.let_go(&shown).await?;
+                let done = match &shown.remote_id {
+                    Some(id) => finish(guild, id).await,
+                    None => Ok(false),
+                };
+                taken = self.ended(shown, done, now).await?;
             }
             Step::Remove { shown } => {
-                if let Some(id) = &shown.remote_id {
-                    let done = guild.delete(id).await;
-                    taken = done.or_else(|error| refused(&shown.name, error))?;
-                }
-                self.store.let_go(&shown).await?;
+                let done = match &shown.remote_id {
+                    Some(id) => guild.delete(id).await,
+                    None => Ok(false),
+                };
+                taken = self.ended(shown, done, now).await?;
             }
             Step::LetGo { shown } => self.store.let_go(&shown).await?,
         }
         Ok(taken)
+    }
+
+    /// Lets go of an event that is off, over or gone by now; gives whether Discord did it.
+    async fn ended(
+        &self,
+        shown: Shown,
+        done: Result<bool, NotifyError>,
+        now: Timestamp,
+    ) -> Result<bool, Stop> {
+        if let Err(NotifyError::Permanent { reason }) = done {
+            self.note_refusal(shown, GONE, reason, now).await?;
+            return Ok(false);
+        }
+        let done = done?;
+        self.store.let_go(&shown).await?;
+        Ok(done)
     }
 
     /// An event of the guild that is the wanted one, and not known: made before a crash, or after the
@@ -388,18 +412,23 @@ impl Wanted {
             ends: self.end,
             pinned: false,
             since: now,
+            refused: None,
         }
     }
 
-    /// What is to be said of one that is there; the start of one that has begun cannot be changed.
+    /// What is to be said of one that is there. The start of one that has begun cannot be changed,
+    /// and one that was to begin later and goes on already is not given a start that has passed.
     fn change(&self, shown: &Shown, now: Timestamp) -> Value {
         let mut body = self.body.clone();
         if let Some(body) = body.as_object_mut() {
             for fixed in ["entity_type", "privacy_level"] {
                 body.remove(fixed);
             }
-            if shown.starts <= now {
+            if shown.starts.min(self.start) <= now {
                 body.remove("scheduled_start_time");
+            }
+            if self.start <= now && now < shown.starts {
+                body.insert("status".to_owned(), guild::ACTIVE.into());
             }
             body.entry("description").or_insert(Value::Null);
             if self.covers && self.picture.is_none() {
@@ -430,10 +459,14 @@ fn plan(
     let mut steps = Vec::new();
     let mut makes = Vec::new();
     let mut there: HashSet<&str> = HashSet::new();
-    // The soonest are shown; one that someone removed gives its place to another.
+    let rest = |one: &Shown, said: u64| rests(one, said, now).is_some();
+    // The soonest are shown; one that someone removed, or that is refused, gives its place to another.
     let removed = |wanted: &Wanted| {
-        shown.iter().any(|one| {
-            one.name == wanted.name && one.state == State::Removed && one.hash == wanted.hash()
+        let mut of_it = shown.iter().filter(|one| one.name == wanted.name);
+        of_it.any(|one| match one.state {
+            State::Removed => one.hash == wanted.hash(),
+            State::Intended => rest(one, wanted.hash()),
+            State::Shown => false,
         })
     };
     let is_there = |name: &str| shown.iter().any(|s| s.name == name && s.state == State::Shown);
@@ -457,8 +490,13 @@ fn plan(
             // Made anew, or found: see below.
             (State::Intended, Some(_)) => {}
             (State::Intended, None) => steps.push(Step::LetGo { shown: one }),
+            (State::Shown, None) if rest(&one, GONE) => {}
             (State::Shown, None) if over => {
-                if one.ends.saturating_add(GRACE).is_ok_and(|at| at <= now) {
+                if one.refused.is_some()
+                    && one.ends.saturating_add(GIVEN_UP).is_ok_and(|at| at <= now)
+                {
+                    steps.push(Step::LetGo { shown: one });
+                } else if one.ends.saturating_add(GRACE).is_ok_and(|at| at <= now) {
                     steps.push(Step::Finish { shown: one });
                 }
             }
@@ -473,10 +511,13 @@ fn plan(
                     steps.push(Step::Finish { shown: one });
                 } else if !begun && !soon.contains(wanted.name.as_str()) {
                     there.insert(&wanted.name);
-                    steps.push(Step::Remove { shown: one });
+                    if !rest(&one, GONE) {
+                        steps.push(Step::Remove { shown: one });
+                    }
                 } else {
                     there.insert(&wanted.name);
-                    if one.hash != wanted.hash() {
+                    let differs = one.hash != wanted.hash() || one.refused.is_some();
+                    if differs && !rest(&one, wanted.hash()) {
                         steps.push(Step::Edit { shown: one, index });
                     }
                 }
@@ -486,7 +527,8 @@ fn plan(
     for (index, wanted) in all.iter().enumerate() {
         let name = wanted.name.as_str();
         if soon.contains(name) && !there.contains(name) && wanted.start > soonest {
-            makes.push(Step::Make { index });
+            let before = shown.iter().find(|one| one.name == wanted.name);
+            makes.push(Step::Make { index, refused: before.and_then(|one| one.refused.clone()) });
         }
     }
     steps.extend(makes);
@@ -538,7 +580,7 @@ mod tests {
     fn steps(shown: &[Shown], all: &[Wanted], off: &[&str], limit: usize) -> Vec<String> {
         let off = off.iter().map(|name| (*name).to_owned()).collect();
         let word = |step: &Step| match step {
-            Step::Make { index } => format!("make {}", all[*index].name),
+            Step::Make { index, .. } => format!("make {}", all[*index].name),
             Step::Edit { shown, .. } => format!("edit {}", shown.name),
             Step::Cancel { shown } => format!("cancel {}", shown.name),
             Step::Finish { shown } => format!("finish {}", shown.name),
@@ -575,6 +617,36 @@ mod tests {
         let changed = steps(&[shown("a", 10, Removed)], &[wanted("a", 20)], &[], 9);
         assert_eq!(changed, ["let go a", "make a"]);
         assert_eq!(steps(&[shown("a", -70, Removed)], &[], &[], 9), ["let go a"]);
+    }
+
+    #[test]
+    fn what_was_refused_rests_for_an_hour_or_until_it_is_another() {
+        let none: [&str; 0] = [];
+        let refused = |one: Shown, said: u64, minute: i64| {
+            let reason = "50035".to_owned();
+            Shown { refused: Some(Refusal { hash: said, reason, at: at(minute) }), ..one }
+        };
+        let (old, new) = (shown("a", 10, State::Shown), [wanted("a", 20)]);
+        let said = new[0].hash();
+        for (one, word) in [(old.clone(), "edit a"), (shown("a", 10, State::Intended), "make a")] {
+            let recently = [refused(one.clone(), said, -59)];
+            assert_eq!(steps(&recently, &new, &[], 9), none, "{word}");
+            assert_eq!(steps(&recently, &[wanted("a", 30)], &[], 9), [word], "another change");
+            for minute in [-60, 1] {
+                let before = [refused(one.clone(), said, minute)];
+                assert_eq!(steps(&before, &new, &[], 9), [word], "{minute}");
+            }
+        }
+        let recently = [refused(old.clone(), said, -59)];
+        assert_eq!(steps(&recently, &[], &["a"], 9), ["cancel a"], "it is off by now");
+        assert_eq!(steps(&[refused(old.clone(), GONE, -59)], &[], &["a"], 9), none);
+        assert_eq!(
+            steps(&[refused(old.clone(), GONE, -59)], &[wanted("a", 10)], &[], 9),
+            ["edit a"]
+        );
+        let over = |minute| [refused(shown("a", minute, State::Shown), GONE, -90)];
+        assert_eq!(steps(&over(-100), &[], &[], 9), ["finish a"]);
+        assert_eq!(steps(&over(-1500), &[], &[], 9), ["let go a"]);
     }
 
     #[test]

@@ -41,8 +41,8 @@ use crate::operator::Incident;
 use crate::pipeline::{PARK, Pipeline, lock};
 use crate::plan::{Agenda, Item, Kind, Notification, OnChange, Reason, Upcoming, Watch};
 use crate::retry;
-use crate::store::shown::{Purpose, Shown, State, announcement_name};
-use crate::store::{Delivery, StoreError, delivery_id};
+use crate::store::shown::{Purpose, Refusal, Shown, State, announcement_name};
+use crate::store::{Delivery, NewDelivery, StoreError, delivery_id};
 
 /// For how long a nonce can be relied on; Discord says "the past few minutes".
 const NONCE: SignedDuration = SignedDuration::from_mins(2);
@@ -259,6 +259,28 @@ impl Pipeline {
         })
     }
 
+    /// Something is not shown as it should be, for which `said` is the hash: the operator is told,
+    /// and it is tried again in a while, or as soon as something else is to be said.
+    async fn note_refusal(
+        &self,
+        mut shown: Shown,
+        said: u64,
+        reason: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let again = shown.refused.as_ref().is_some_and(|before| before.reason == reason);
+        let notice = self.refusal_notice(&shown, &reason, now).filter(|_| !again);
+        shown.refused = Some(Refusal { hash: said, reason, at: now });
+        self.store.note_refusal(&shown, notice.as_ref(), now).await
+    }
+
+    fn refusal_notice(&self, shown: &Shown, reason: &str, now: Timestamp) -> Option<NewDelivery> {
+        let Shown { target, purpose, name, .. } = shown;
+        error!(to = target, what = purpose.as_str(), name, reason, "cannot be shown as it should");
+        let incident = Incident::NotShown { target, purpose: *purpose, reason };
+        self.notice(target, incident, now)
+    }
+
     // ---- announcements -------------------------------------------------------------------------
 
     /// Gives when those are to be tried again that may not be edited yet.
@@ -311,9 +333,10 @@ impl Pipeline {
         let body = message::shown::edited(&place.board.said(&payload), &notification);
         let repost = self.config.receivers.get(&endpoint.receiver).is_some_and(|one| one.repost);
         let brought = self.bring(place, shown.clone(), &body, &payload, repost).await;
-        if let Err(Stop::Refused(NotifyError::Permanent { .. })) = &brought {
+        if let Err(Stop::Refused(NotifyError::Permanent { reason })) = &brought {
             // It cannot be edited, and what comes next is told by a message.
-            self.store.let_go(&shown).await?;
+            let notice = self.refusal_notice(&shown, reason, now);
+            self.store.note_refusal(&shown, notice.as_ref(), now).await?;
         }
         brought
     }
@@ -426,6 +449,7 @@ impl Pipeline {
             ends: item.end.max(item.start),
             pinned: false,
             since: now,
+            refused: None,
         };
         shown.remote_id.as_ref()?;
         match &notification.kind {
@@ -514,12 +538,22 @@ impl Pipeline {
             for old in moved {
                 self.remove_agenda(place, &old).await?;
             }
-            match self.bring(place, shown, &body, &payload, true).await {
-                Ok(Some(shown)) => self.pin(place, agenda, shown).await?,
+            let said = hash(&body);
+            if let Some(again) = rests(&shown, said, now) {
+                next = next.min(again);
+                continue;
+            }
+            match self.bring(place, shown.clone(), &body, &payload, true).await {
+                Ok(Some(mut shown)) => {
+                    if shown.refused.take().is_some() {
+                        self.store.remember(&shown).await?;
+                    }
+                    self.pin(place, agenda, shown).await?;
+                }
                 Ok(None) => {}
                 Err(Stop::Refused(NotifyError::Permanent { reason })) => {
-                    let name = &agenda.name;
-                    error!(to = endpoint.id, name, reason, "the agenda cannot be shown");
+                    next = next.min(now.saturating_add(PARK).unwrap_or(NEVER));
+                    self.note_refusal(shown, said, reason, now).await?;
                 }
                 Err(Stop::Refused(NotifyError::Rest { after, reason })) => {
                     next = next.min(place.rest(&agenda.name, after, &reason));
@@ -549,6 +583,7 @@ impl Pipeline {
             ends: NEVER,
             pinned: false,
             since: Timestamp::MAX,
+            refused: None,
         }
     }
 
@@ -824,6 +859,14 @@ impl Place<'_> {
             reply_to: None,
         }
     }
+}
+
+/// Until when something is left as it is, because Discord has refused what it should say.
+fn rests(shown: &Shown, said: u64, now: Timestamp) -> Option<Timestamp> {
+    let refused = shown.refused.as_ref().filter(|refused| refused.hash == said)?;
+    let until = refused.at.saturating_add(PARK).unwrap_or(NEVER);
+    // By a clock that was wrong it was refused later than now.
+    (refused.at <= now && now < until).then_some(until)
 }
 
 fn guild_target(id: u64) -> String {

@@ -148,7 +148,7 @@ macro_rules! columns {
     };
     (shown) => {
         "target, name, feed, key, state, remote_id, hash, revision, \
-         CAST(first AS BLOB) AS first, starts, ends, pinned, since"
+         CAST(first AS BLOB) AS first, starts, ends, pinned, since, refusal, refused_hash, refused_at"
     };
     (outbox) => {
         "id, endpoint, CAST(notification AS BLOB) AS notification, state, planned_at, due_at, \

@@ -43,6 +43,17 @@ pub struct Shown {
     pub pinned: bool,
     /// When it was made, or about to be made.
     pub since: Timestamp,
+    /// What it should say or become was refused.
+    pub refused: Option<Refusal>,
+}
+
+/// Why something is not shown as it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refusal {
+    /// Of what it was to say; 0 where it was to be gone.
+    pub hash: u64,
+    pub reason: String,
+    pub at: Timestamp,
 }
 
 /// What something is shown for.
@@ -68,7 +79,7 @@ pub enum State {
 }
 
 impl Purpose {
-    fn as_str(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Purpose::Announcement => "announcement",
             Purpose::Reminder => "reminder",
@@ -186,13 +197,47 @@ impl Store {
     /// It is no longer shown, or no longer of interest.
     pub async fn let_go(&self, shown: &Shown) -> Result<()> {
         let mut connection = self.connection.lock().await;
-        sqlx::query("DELETE FROM shown WHERE target = $1 AND purpose = $2 AND name = $3")
-            .bind(shown.target.as_str())
-            .bind(shown.purpose.as_str())
-            .bind(shown.name.as_str())
-            .execute(&mut *connection)
+        delete(&mut connection, shown).await
+    }
+
+    /// It is not shown as it should be: remembers why, or lets go of it where no reason is given;
+    /// and `notice` is told.
+    pub async fn note_refusal(
+        &self,
+        shown: &Shown,
+        notice: Option<&NewDelivery>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let mut connection = self.connection.lock().await;
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+        match shown.refused {
+            Some(_) => write(&mut tx, shown, true).await?,
+            None => delete(&mut tx, shown).await?,
+        }
+        if let Some(notice) = notice {
+            insert_deliveries(&mut tx, std::slice::from_ref(notice), now).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Everything that is not shown as it should be.
+    pub async fn refused(&self) -> Result<Vec<Shown>> {
+        let mut connection = self.connection.lock().await;
+        let mut refused = Vec::new();
+        for purpose in [Purpose::Agenda, Purpose::ScheduledEvent] {
+            let rows = sqlx::query(concat!(
+                "SELECT ",
+                columns!(shown),
+                " FROM shown WHERE purpose = $1 AND refusal IS NOT NULL ORDER BY target, name"
+            ))
+            .bind(purpose.as_str())
+            .fetch_all(&mut *connection)
             .await?;
-        Ok(())
+            for row in &rows {
+                refused.push(shown(row, purpose)?);
+            }
+        }
+        Ok(refused)
     }
 
     /// The target takes messages again. Only if it was parked until now `notice` is told.
@@ -215,6 +260,16 @@ impl Store {
     }
 }
 
+async fn delete(connection: &mut AnyConnection, shown: &Shown) -> Result<()> {
+    sqlx::query("DELETE FROM shown WHERE target = $1 AND purpose = $2 AND name = $3")
+        .bind(shown.target.as_str())
+        .bind(shown.purpose.as_str())
+        .bind(shown.name.as_str())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Writes a row; `replace` says whether over one of the same name.
 pub(super) async fn write(
     connection: &mut AnyConnection,
@@ -223,13 +278,14 @@ pub(super) async fn write(
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO shown (target, purpose, name, feed, key, state, remote_id, hash, revision, \
-             first, starts, ends, pinned, since) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             first, starts, ends, pinned, since, refusal, refused_hash, refused_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $16, $17, $18) \
          ON CONFLICT (target, purpose, name) DO UPDATE SET feed = excluded.feed, \
              key = excluded.key, state = excluded.state, remote_id = excluded.remote_id, \
              hash = excluded.hash, revision = excluded.revision, first = excluded.first, \
              starts = excluded.starts, ends = excluded.ends, pinned = excluded.pinned, \
-             since = excluded.since \
+             since = excluded.since, refusal = excluded.refusal, \
+             refused_hash = excluded.refused_hash, refused_at = excluded.refused_at \
          WHERE $15 <> 0",
     )
     .bind(shown.target.as_str())
@@ -247,6 +303,9 @@ pub(super) async fn write(
     .bind(i64::from(shown.pinned))
     .bind(shown.since.as_millisecond())
     .bind(i64::from(replace))
+    .bind(shown.refused.as_ref().map(|refused| refused.reason.as_str()))
+    .bind(shown.refused.as_ref().map(|refused| refused.hash.cast_signed()))
+    .bind(shown.refused.as_ref().map(|refused| refused.at.as_millisecond()))
     .execute(connection)
     .await?;
     Ok(())
@@ -268,6 +327,14 @@ pub(super) async fn tidy(connection: &mut AnyConnection, now: Timestamp) -> Resu
 fn shown(row: &AnyRow, purpose: Purpose) -> Result<Shown> {
     let state: &str = row.try_get("state")?;
     let states = [State::Intended, State::Shown, State::Removed];
+    let refused = match row.try_get::<Option<String>, _>("refusal")? {
+        Some(reason) => Some(Refusal {
+            hash: row.try_get::<i64, _>("refused_hash")?.cast_unsigned(),
+            reason,
+            at: instant(row.try_get("refused_at")?)?,
+        }),
+        None => None,
+    };
     Ok(Shown {
         target: row.try_get("target")?,
         purpose,
@@ -287,5 +354,6 @@ fn shown(row: &AnyRow, purpose: Purpose) -> Result<Shown> {
         ends: instant(row.try_get("ends")?)?,
         pinned: row.try_get::<i64, _>("pinned")? != 0,
         since: instant(row.try_get("since")?)?,
+        refused,
     })
 }

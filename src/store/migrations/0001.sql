@@ -121,6 +121,7 @@ CREATE TABLE thread (
 -- What is shown elsewhere and is kept equal to what is known here: announcements that are edited,
 -- agendas, reminders that are removed, native scheduled events. `remote_id` is NULL until it is
 -- known whether something was made; `first` is the notification that an announcement came with.
+-- `refusal` is why what it should say by now is not shown.
 CREATE TABLE shown (
     target    TEXT NOT NULL,
     purpose   TEXT NOT NULL,
@@ -136,6 +137,9 @@ CREATE TABLE shown (
     ends      BIGINT NOT NULL,
     pinned    BIGINT NOT NULL,
     since     BIGINT NOT NULL,
+    refusal      TEXT,
+    refused_hash BIGINT,
+    refused_at   BIGINT,
     PRIMARY KEY (target, purpose, name)
 );
 CREATE INDEX shown_event ON shown (feed, key);
