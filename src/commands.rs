@@ -854,7 +854,7 @@ pub async fn status(
         let (endpoint, since, reason) = (parked.endpoint, at(parked.since), parked.reason);
         let again = match parked.retry_at {
             retry_at if retry_at >= NEVER => {
-                "not tried again before beadle is started anew".to_owned()
+                format!("not tried again before `beadle outbox retry {endpoint}` or a new start")
             }
             retry_at => format!("tried again at {}", at(retry_at)),
         };
@@ -944,12 +944,20 @@ pub async fn outbox_list(
 }
 
 /// `beadle outbox retry` and `drop`: of the delivery whose id begins with `id`, or of all dead ones.
+/// `retry` of an endpoint or a `guild/<id>` that is parked has that tried.
 pub async fn intervene(
     store: &Store,
     id: Option<&str>,
     happening: Happening,
     now: Timestamp,
 ) -> anyhow::Result<String> {
+    // No delivery's id has a slash.
+    if let (Some(target), Happening::Revived) = (id.filter(|id| id.contains('/')), happening) {
+        if !store.try_parked(target, now).await? {
+            bail!("{target} is not parked; see `beadle status`");
+        }
+        return Ok(format!("{target} will be tried again\n"));
+    }
     let done = store.intervene(id.unwrap_or(""), happening, now).await?;
     if let (Some(id), []) = (id, done.as_slice()) {
         bail!(

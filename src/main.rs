@@ -210,9 +210,10 @@ enum Outbox {
         #[command(flatten)]
         config: ConfigPath,
     },
-    /// Try messages again, and unpark their receivers
+    /// Try messages again, and their receivers if these are parked
     Retry {
-        /// The beginning of an id; all dead messages where left out
+        /// The beginning of an id, or what `beadle status` says is parked (as in
+        /// `seminars/discord`, `guild/123`); all dead messages where left out
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         id: Option<String>,
         #[command(flatten)]

@@ -78,15 +78,18 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
     let (key, title, text) = match incident {
         Incident::Parked { endpoint, reason, for_good } => {
             let again = match for_good {
-                true => "It is not tried again before beadle is started anew",
-                false => "It is tried again every hour, and when beadle is started anew",
+                true => "It is tried again only",
+                false => "It is tried again every hour, and",
             };
             let (title, kept) = match endpoint.strip_prefix("guild/") {
                 Some(id) => (format!("The server {id} takes no scheduled events"), ""),
                 None => (format!("{endpoint} takes no messages"), " Its messages are kept."),
             };
             let reason = capital(reason);
-            let text = format!("{reason}.{kept} {again}. See `beadle status`.");
+            let text = format!(
+                "{reason}.{kept} {again} when beadle is started anew or by `beadle outbox retry \
+                 {endpoint}`. See `beadle status`."
+            );
             (format!("parked {endpoint} {now}"), title, text)
         }
         Incident::Unparked { endpoint, by } => {
@@ -240,11 +243,11 @@ mod tests {
             .collect();
         insta::assert_snapshot!(told.concat(), @r"
         seminars/discord takes no messages
-          The channel does not exist. Its messages are kept. It is tried again every hour, and when beadle is started anew. See `beadle status`.
+          The channel does not exist. Its messages are kept. It is tried again every hour, and when beadle is started anew or by `beadle outbox retry seminars/discord`. See `beadle status`.
         seminars/discord takes no messages
-          The webhook does not exist. Its messages are kept. It is not tried again before beadle is started anew. See `beadle status`.
+          The webhook does not exist. Its messages are kept. It is tried again only when beadle is started anew or by `beadle outbox retry seminars/discord`. See `beadle status`.
         The server 5 takes no scheduled events
-          The bot was removed. It is tried again every hour, and when beadle is started anew. See `beadle status`.
+          The bot was removed. It is tried again every hour, and when beadle is started anew or by `beadle outbox retry guild/5`. See `beadle status`.
         The server 5 takes scheduled events again
           They are being brought up to date.
         seminars/discord takes messages again

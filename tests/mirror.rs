@@ -1094,3 +1094,28 @@ async fn an_announcement_that_cannot_be_edited_is_told() {
     deliver(&pipeline, "2026-03-05T09:30").await;
     assert_eq!(notices(&world), ["channel/discord refuses an announcement"]);
 }
+
+#[tokio::test]
+async fn a_server_that_is_mended_is_tried_at_once_by_hand() {
+    let mut world = scheduled_world();
+    world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+    world.feed(calendar(&[event("a", "Talk", TALK)]));
+    let pipeline = world.open("2026-03-05T09:00").await;
+    round(&pipeline, "2026-03-05T09:00").await;
+    let refused = Answer::error(403, 50013, "Missing Permissions");
+    world.discord.script([Answer::Normal, Answer::Normal, refused]);
+    pipeline.mirror(at("2026-03-05T09:00")).await.unwrap();
+    deliver(&pipeline, "2026-03-05T09:00").await;
+    wake(&pipeline, "2026-03-05T09:10").await;
+    assert_eq!(scheduled(&world), []);
+    // By another process, as `beadle outbox retry guild/5`.
+    let (store, now) = (&pipeline.store, at("2026-03-05T09:11"));
+    let revived = beadle::store::Happening::Revived;
+    beadle::commands::intervene(store, Some("guild/5"), revived, now).await.unwrap();
+    wake(&pipeline, "2026-03-05T09:11").await;
+    assert_eq!(scheduled(&world), named(&[("Talk", 1)]));
+    deliver(&pipeline, "2026-03-05T09:11").await;
+    let told =
+        ["The server 5 takes no scheduled events", "The server 5 takes scheduled events again"];
+    assert_eq!(notices(&world), told);
+}

@@ -12,7 +12,7 @@ use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::Pipeline;
 use beadle::plan::{Kind, Notification};
-use beadle::store::{DeliveryState, NewDelivery, delivery_id};
+use beadle::store::{DeliveryState, Happening, NewDelivery, delivery_id};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use support::discord::Answer;
@@ -70,6 +70,44 @@ async fn a_parked_receiver_is_told_once_and_so_is_its_return() {
     assert_eq!(
         posts(&world)[1..],
         ["7: one (late)", "7: two (late)", "99: channel/discord takes messages again"]
+    );
+}
+
+/// What is retried by hand stays parked until something is taken, so that its return is told.
+#[tokio::test]
+async fn a_parked_receiver_that_is_tried_by_hand_is_told_once_and_so_is_its_return() {
+    for by_name in [true, false] {
+        let world = watched();
+        let pipeline = world.open("2026-03-05T09:00").await;
+        notice(&pipeline, "channel/discord", "one", "2026-03-05T09:00").await;
+        let refusal = || Answer::error(404, 10003, "Unknown Channel");
+        world.discord.script([refusal()]);
+        deliver(&pipeline, "2026-03-05T09:00").await;
+        let retry = async |now| {
+            let waiting = rows(&pipeline, DeliveryState::Pending).await;
+            let id = if by_name { "channel/discord" } else { &waiting[0].id };
+            commands::intervene(&pipeline.store, Some(id), Happening::Revived, at(now)).await
+        };
+        world.discord.script([refusal()]);
+        retry("2026-03-05T09:10").await.unwrap();
+        deliver(&pipeline, "2026-03-05T09:10").await;
+        assert_eq!(posts(&world), ["99: channel/discord takes no messages"]);
+        deliver(&pipeline, "2026-03-05T09:15").await;
+        assert_eq!(posts(&world).len(), 1, "still so");
+        assert!(retry("2026-03-05T09:20").await.unwrap().contains("will be tried again"));
+        deliver(&pipeline, "2026-03-05T09:20").await;
+        assert_eq!(
+            posts(&world)[1..],
+            ["7: one (late)", "99: channel/discord takes messages again"]
+        );
+    }
+    let pipeline = watched().open("2026-03-05T09:00").await;
+    let now = at("2026-03-05T09:00");
+    let id = Some("channel/discord");
+    let error = commands::intervene(&pipeline.store, id, Happening::Revived, now).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "channel/discord is not parked; see `beadle status`"
     );
 }
 

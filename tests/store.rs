@@ -197,7 +197,8 @@ async fn the_operator_revives_and_drops() {
     store.park("a", "403", at(60), None, at(1)).await.unwrap();
     let revived = store.intervene("", Happening::Revived, at(2)).await.unwrap();
     assert_eq!(revived.len(), 2, "all that are dead, and no other");
-    assert_eq!(store.parked().await.unwrap(), [], "and their endpoint is tried");
+    let parked = store.parked().await.unwrap();
+    assert_eq!(parked[0].retry_at, at(2), "their endpoint is tried, and not yet back");
     let dropped = store.intervene(&rows[2].id[..8], Happening::Dropped, at(2)).await.unwrap();
     assert_eq!(dropped[0].notification.source, "three");
     let claimed = store.claim_due(at(2), LEASE, 10, 100).await.unwrap();

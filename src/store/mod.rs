@@ -1131,10 +1131,7 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             if state == DeliveryState::Pending {
-                sqlx::query("DELETE FROM parked WHERE endpoint = $1")
-                    .bind(one.endpoint.as_str())
-                    .execute(&mut *tx)
-                    .await?;
+                shown::try_parked(&mut tx, &one.endpoint, now).await?;
             }
             done.push(one);
         }

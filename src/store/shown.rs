@@ -240,6 +240,13 @@ impl Store {
         Ok(refused)
     }
 
+    /// By the operator: what is parked is tried again now. It stays parked until something is taken,
+    /// so that its return is told. False where it is not parked.
+    pub async fn try_parked(&self, target: &str, now: Timestamp) -> Result<bool> {
+        let mut connection = self.connection.lock().await;
+        try_parked(&mut connection, target, now).await
+    }
+
     /// The target takes messages again. Only if it was parked until now `notice` is told.
     pub async fn unpark(
         &self,
@@ -258,6 +265,19 @@ impl Store {
         }
         Ok(tx.commit().await?)
     }
+}
+
+pub(super) async fn try_parked(
+    connection: &mut AnyConnection,
+    target: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let tried = sqlx::query("UPDATE parked SET retry_at = $2 WHERE endpoint = $1")
+        .bind(target)
+        .bind(now.as_millisecond())
+        .execute(connection)
+        .await?;
+    Ok(tried.rows_affected() > 0)
 }
 
 async fn delete(connection: &mut AnyConnection, shown: &Shown) -> Result<()> {
