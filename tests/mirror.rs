@@ -565,6 +565,22 @@ async fn an_agenda_is_one_message_that_follows_the_events_and_the_days() {
 }
 
 #[tokio::test]
+async fn an_agenda_removed_by_hand_is_back_the_next_day() {
+    let world = agenda_world();
+    baseline(&world, &[], "2026-03-05T09:00").await;
+    assert_eq!(agenda(&world), "Nothing is coming up.");
+    world.discord.remove_by_hand(&world.discord.standing()[0].id);
+    let pipeline = world.open("2026-03-05T23:45").await;
+    step(&pipeline, "2026-03-05T23:45").await;
+    assert_eq!(standing(&world), [""; 0]);
+    for now in ["2026-03-06T00:00", "2026-03-06T00:15"] {
+        step(&pipeline, now).await;
+        assert_eq!(agenda(&world), "Nothing is coming up.", "{now}");
+    }
+    assert_eq!(requests(&world, "PATCH").len(), 1, "once a day");
+}
+
+#[tokio::test]
 async fn an_agenda_that_may_have_been_posted_before_a_crash_is_found_again() {
     // Within minutes its nonce is recognised; later it is looked for.
     for later in ["2026-03-05T09:01", "2026-03-05T11:00"] {
@@ -1118,4 +1134,16 @@ async fn a_server_that_is_mended_is_tried_at_once_by_hand() {
     let told =
         ["The server 5 takes no scheduled events", "The server 5 takes scheduled events again"];
     assert_eq!(notices(&world), told);
+}
+
+#[tokio::test]
+async fn no_more_scheduled_events_are_made_than_wished() {
+    let mut world = scheduled_world();
+    world.edit("guild = \"5\"", "guild = \"5\"\nat_most = 2");
+    let talk = |n: usize| {
+        event(&format!("e{n}"), &format!("Talk {n}"), &format!("202603{:02}T100000", n + 6))
+    };
+    let all: Vec<String> = (0..4).map(talk).collect();
+    baseline(&world, &all, "2026-03-05T09:00").await;
+    assert_eq!(scheduled(&world), named(&[("Talk 0", 1), ("Talk 1", 1)]));
 }

@@ -5,13 +5,15 @@ use super::reader::{Reader, Table};
 use super::{ScheduledEvents, values};
 use crate::plan::Agenda;
 
-/// `[[agenda]]`; `in_discord` are the receivers that Discord reaches.
+/// `[[agenda]]`; `in_discord` are the receivers that Discord reaches, `by_webhook` those of them that
+/// have no bot.
 pub(super) fn agenda<'a>(
     r: &mut Reader<'a>,
     mut table: Table<'a>,
     names: &mut Names<'a>,
     watch_names: &[&'a str],
     in_discord: &[&'a str],
+    by_webhook: &[&'a str],
 ) -> Agenda {
     let name = own_name(r, &mut table, names);
     let ahead_days = r.parsed(&mut table, "ahead", values::days).unwrap_or(14);
@@ -23,6 +25,14 @@ pub(super) fn agenda<'a>(
             table.key_span("to"),
             format!("the receiver {receiver:?} is not in Discord, where an agenda is shown"),
             "name a receiver that has `discord`; for mail there are digests: [[digest]]",
+        );
+    }
+    for receiver in to.iter().filter(|name| pin && by_webhook.contains(name)) {
+        r.error(
+            table.key_span("pin"),
+            format!("the receiver {receiver:?} is a webhook, which cannot pin its messages"),
+            "take out `pin` and pin the agenda by hand, or let a bot post it: discord = { channel = \
+             \"123456789012345678\" }",
         );
     }
     names.used.extend(to.iter().map(|receiver| ("receiver", *receiver)));
@@ -44,6 +54,8 @@ pub(super) fn scheduled_events<'a>(
     let watches = required_references(r, &mut table, "watch", "watch", watch_names);
     let covers = r.flag(&mut table, "covers");
     let repost = r.flag(&mut table, "repost");
+    let at_most = r.digits(&mut table, "at_most");
+    let at_most = at_most.and_then(|digits| r.understood(digits, values::at_most)).unwrap_or(90);
     let (has_token, default) = bot;
     if !has_token {
         r.error(
@@ -61,5 +73,5 @@ pub(super) fn scheduled_events<'a>(
     }
     r.finish(table);
     let guild = guild.or(default).unwrap_or_default();
-    ScheduledEvents { name, guild, watches: owned(watches), covers, repost }
+    ScheduledEvents { name, guild, watches: owned(watches), covers, repost, at_most }
 }

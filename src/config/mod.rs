@@ -267,8 +267,12 @@ pub struct ScheduledEvents {
     pub watches: Vec<String>,
     /// Fetch the events' pictures and make them covers. Default: no.
     pub covers: bool,
-    /// Make an event anew that someone removed by hand. Default: no, unless it changes.
+    /// Make an event anew that someone removed by hand, with its next change. Default: no, only with
+    /// the one after that.
     pub repost: bool,
+    /// How many events are made there. Default 90 of the 100 that a server may have, so that members
+    /// can make some too.
+    pub at_most: u8,
 }
 
 #[derive(Clone, Debug)]

@@ -137,9 +137,11 @@ fn file<'a>(r: &mut Reader<'a>, mut file: Table<'a>) -> Config {
         tables.into_iter().map(|table| digest(r, table, &mut names, &watch_names)).collect();
     let tables = r.listed_tables(&mut file, "agenda");
     let in_discord = names_with(&receiver_tables, "discord");
+    let webhooks = receiver_tables.iter().filter(|(_, table)| table.holds("discord", "webhook"));
+    let by_webhook: Vec<&str> = webhooks.map(|(name, _)| *name).collect();
     let agendas = tables
         .into_iter()
-        .map(|table| mirrored::agenda(r, table, &mut names, &watch_names, &in_discord))
+        .map(|table| mirrored::agenda(r, table, &mut names, &watch_names, &in_discord, &by_webhook))
         .collect();
     let tables = r.listed_tables(&mut file, "scheduled_events");
     let place = (has_token, discord.guild);

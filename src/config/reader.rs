@@ -90,6 +90,12 @@ impl<'a> Table<'a> {
         list.is_some_and(|list| list.is_empty())
     }
 
+    /// Whether the table under a key has another key.
+    pub fn holds(&self, key: &str, inner: &str) -> bool {
+        let table = self.entries.get(key).and_then(|value| value.get_ref().as_table());
+        table.is_some_and(|table| table.contains_key(inner))
+    }
+
     /// Where a key is written, or the table's header.
     pub fn key_span(&self, key: &str) -> Range<usize> {
         self.entries.get_key_value(key).map_or(self.span.clone(), |(key, _)| key.span())

@@ -148,7 +148,7 @@ fn every_key_is_read() {
         ahead = "3d"
         watch = ["w"]
         pin = true
-        to = ["r"]
+        to = ["forum"]
         [[scheduled_events]]
         name = "native"
         watch = ["w"]
@@ -158,6 +158,7 @@ fn every_key_is_read() {
         name = "elsewhere"
         guild = "6"
         watch = ["w"]
+        at_most = 40
         [discord]
         token = { env = "TOKEN" }
         api_url = "http://127.0.0.1:8080"
@@ -219,10 +220,11 @@ fn every_key_is_read() {
     assert_eq!((agenda.name.as_str(), agenda.ahead_days, agenda.pin), ("ahead", 3, true));
     assert_eq!(
         (&agenda.watches[..], &agenda.to[..]),
-        (&["w".to_owned()][..], &["r".to_owned()][..])
+        (&["w".to_owned()][..], &["forum".to_owned()][..])
     );
-    let guilds = config.scheduled_events.iter().map(|one| (one.guild, one.covers, one.repost));
-    assert_eq!(guilds.collect::<Vec<_>>(), [(33, true, true), (6, false, false)]);
+    let guilds =
+        config.scheduled_events.iter().map(|one| (one.guild, one.covers, one.repost, one.at_most));
+    assert_eq!(guilds.collect::<Vec<_>>(), [(33, true, true, 90), (6, false, false, 40)]);
     let digest = &config.digests[0];
     assert_eq!(digest.every.days, [false, true, false, false, true, false, false]);
     assert_eq!((digest.ahead_days, digest.send_empty), (14, true));
@@ -1585,5 +1587,39 @@ error: config.toml:6:2: `alive` has no `url`
 6 | [alive]
   |  ^^^^^
   hint: add a line such as: url = { env = "ALIVE_URL" }
+"##);
+}
+
+#[test]
+fn errors_of_how_it_is_shown() {
+    assert_snapshot!(added(r#"[receiver.hook]
+discord = { webhook = { env = "HOOK" } }
+[[watch]]
+name = "w"
+feeds = ["seas"]
+to = ["hook"]
+[[agenda]]
+name = "a"
+watch = ["w"]
+pin = true
+to = ["hook"]
+[[scheduled_events]]
+name = "s"
+guild = "5"
+watch = ["w"]
+at_most = 101
+[discord]
+token = { env = "TOKEN" }"#), @r##"
+error: config.toml:13:1: the receiver "hook" is a webhook, which cannot pin its messages
+   |
+13 | pin = true
+   | ^^^
+  hint: take out `pin` and pin the agenda by hand, or let a bot post it: discord = { channel = "123456789012345678" }
+
+error: config.toml:19:11: "101" is not a number of scheduled events
+   |
+19 | at_most = 101
+   |           ^^^
+  hint: write a number from 1 to 100: Discord allows no more in a server
 "##);
 }

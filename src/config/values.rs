@@ -287,6 +287,15 @@ pub(super) fn pages(text: &str) -> Parsed<u32> {
     })
 }
 
+/// How many scheduled events to make: 1 to 100, as many as Discord lets a server have.
+pub(super) fn at_most(text: &str) -> Parsed<u8> {
+    let number = text.trim().parse().ok().filter(|number| (1..=100).contains(number));
+    number.ok_or_else(|| {
+        let hint = "write a number from 1 to 100: Discord allows no more in a server";
+        Complaint::new(format!("{text:?} is not a number of scheduled events"), hint)
+    })
+}
+
 /// A word of `on_change`.
 pub(super) fn on_change(text: &str) -> Parsed<OnChange> {
     word("on_change", &ON_CHANGE, text)

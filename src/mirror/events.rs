@@ -108,7 +108,8 @@ impl Pipeline {
         let shown = self.store.shown(target, Purpose::ScheduledEvent).await?;
         let all = self.wanted(&mirrored, now).await?;
         let off = self.off(&shown, &all, now).await?;
-        let mut steps = plan(&shown, &all, &off, MAX_OPEN, now);
+        let wished: usize = mirrored.iter().map(|one| usize::from(one.at_most)).sum();
+        let mut steps = plan(&shown, &all, &off, wished.min(MAX_OPEN), now);
         let mut found = Vec::new();
         if steps.iter().any(|step| matches!(step, Step::Make { .. })) {
             // Others have events there too, and some of ours may be from before a crash.
@@ -123,7 +124,8 @@ impl Pipeline {
                 .filter(|listed| !shown.iter().any(|shown| is_it(listed, shown)))
                 .filter(|listed| !all.iter().any(|wanted| wanted.is_it(listed)))
                 .count();
-            steps = plan(&shown, &all, &off, MAX_OPEN.saturating_sub(foreign), now);
+            let room = MAX_OPEN.saturating_sub(foreign);
+            steps = plan(&shown, &all, &off, wished.min(room), now);
         }
         let more = steps.len() > AT_ONCE;
         for step in steps.into_iter().take(AT_ONCE) {

@@ -524,10 +524,15 @@ impl Pipeline {
             let here = before
                 .iter()
                 .position(|shown| shown.name == agenda.name && shown.key.0 == board.place());
-            let shown = match here {
+            let mut shown = match here {
                 Some(at) => before.remove(at),
                 None => self.new_agenda(place, &agenda.name),
             };
+            // Written anew once a day, one that someone removed is back the next day at the latest.
+            let day = |at: Timestamp| self.config.timezone.to_datetime(at).date();
+            if day(shown.starts) != day(now) {
+                shown = Shown { starts: now, hash: 0, ..shown };
+            }
             let (notification, changes_at) = self.agenda(agenda, now).await?;
             next = next.min(changes_at);
             let payload = board.agenda(&agenda.name, &notification);
