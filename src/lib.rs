@@ -81,7 +81,7 @@
 //! 2. The row keeps its key and takes the new text; `told` still holds the old one. Once settled,
 //!    the difference between `told` and `seen` is one `Rescheduled`, with both times.
 //! 3. Reminders of the old time vanish with it. One that is already in the outbox is compared with
-//!    the events once more before it is sent, and superseded.
+//!    the events once more before it is sent, where these have changed, and superseded.
 //! 4. Reminders of the new time have another dedup key, so they are sent although some of the old
 //!    time were.
 //!
@@ -109,7 +109,7 @@
 //! | promise | exactly | tests |
 //! |---|---|---|
 //! | nothing is lost by a crash | after any number of SIGKILLs each message owed has reached each receiver | `kills`: `a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised` |
-//! | nothing is doubled by a crash | by a bot: never: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_longer_ago_than_a_nonce_lives_doubles_nothing_by_bot`, `what_may_have_arrived_is_found_whatever_the_clock_says`, `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
+//! | nothing is doubled by a crash | by a bot: never, but for the first post of a forum: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_longer_ago_than_a_nonce_lives_doubles_nothing_by_bot`, `what_may_have_arrived_is_found_whatever_the_clock_says`, `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
 //! | each reminder is told once to each receiver | when it is due; late, it says so; not at all where its event has begun, and then there is a record | `year`: `a_year_of_mishaps_loses_nothing_and_repeats_nothing`; `each_lead_is_told_once_whatever_the_clocks_do` |
 //! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
 //! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |
@@ -131,7 +131,7 @@
 //! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
 //! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
 //! | a new configuration is taken up whole or not at all | by a restart, which loses and doubles nothing; with a mistake in it nothing is started and nothing touched; a receiver that is no longer in it gets nothing more | `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
-//! | an old backup loses nothing | told twice is at most what was told since it was made | `year`; `a_restored_backup_tells_nothing_twice` |
+//! | an old backup repeats nothing | what changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice` |
 //!
 //! # Invariants, and the tests that hold them
 //!
