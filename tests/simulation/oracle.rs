@@ -284,9 +284,14 @@ impl Oracle {
 
     /// beadle looked at its clock, and has put into its outbox what had come due.
     pub fn tick(&mut self, now: Timestamp) {
+        let set_back = self.passed.max(self.wrote) > now;
         self.passed = self.passed.min(now);
         self.wrote = self.wrote.min(self.passed);
-        let from = if std::mem::take(&mut self.restarted) { self.wrote } else { self.passed };
+        let mut from = if std::mem::take(&mut self.restarted) { self.wrote } else { self.passed };
+        if set_back {
+            // What came due shortly before the clock was put right may be told.
+            from -= 2.minutes();
+        }
         let due: Vec<(Remind, Due, bool)> = self
             .reminders()
             .filter(|(_, due, _)| due.due_at > from && due.due_at <= now)
