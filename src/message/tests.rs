@@ -674,7 +674,7 @@ fn embed_size(embed: &Value) -> usize {
 fn our_link(text: &str) -> Option<(&str, &str)> {
     let (label, rest) = text.strip_prefix('[')?.split_once("](")?;
     let (url, tail) = rest.split_once(')')?;
-    let ours = label == "Details" || label.starts_with("Join ");
+    let ours = matches!(label, "Details" | "Join") || label.starts_with("Join ");
     let plain = !label.contains(['[', ']', '(', ')', '\n']) && !url.contains(char::is_whitespace);
     (ours && plain && url.starts_with("http")).then_some((label, tail))
 }
