@@ -270,6 +270,16 @@ async fn one_process_holds_the_state_and_others_may_look() {
     drop(store);
     assert!(!Store::in_use(folder.path()));
     open(folder.path()).await;
+
+    // `beadle status` asks who holds it, and for that holds it for a moment.
+    let asking = std::fs::File::open(folder.path().join("beadle.lock")).unwrap();
+    asking.lock_shared().unwrap();
+    let asking = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(asking);
+    });
+    open(folder.path()).await;
+    asking.join().unwrap();
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -443,8 +444,10 @@ impl Store {
 
     /// Whether a beadle is polling and delivering with the state in `folder` now.
     pub fn in_use(folder: &Path) -> bool {
-        File::open(folder.join("beadle.lock"))
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+        File::open(folder.join("beadle.lock")).is_ok_and(|file| {
+            let taken = insist(Duration::from_millis(60), || file.try_lock_shared());
+            matches!(taken, Err(TryLockError::WouldBlock))
+        })
     }
 
     pub async fn feed(&self, name: &str) -> Result<FeedState> {
@@ -1195,7 +1198,7 @@ fn lock(folder: &Path) -> Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(folder.join("beadle.lock")).map_err(failed)?;
-    match file.try_lock() {
+    match insist(Duration::from_secs(1), || file.try_lock()) {
         Ok(()) => {
             // Always as long: to truncate a file can take as long as all else of a start.
             file.rewind().map_err(failed)?;
@@ -1209,6 +1212,23 @@ fn lock(folder: &Path) -> Result<File> {
             Err(StoreError::InUse { folder: folder.to_owned(), pid })
         }
         Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Tries until `patience` is over. A command that asks whether the state [is in use](Store::in_use)
+/// holds the lock for a moment, and so does a process between its fork and its exec.
+fn insist(
+    patience: Duration,
+    take: impl Fn() -> std::result::Result<(), TryLockError>,
+) -> std::result::Result<(), TryLockError> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    loop {
+        match take() {
+            Err(TryLockError::WouldBlock) if waited < patience => std::thread::sleep(PAUSE),
+            end => return end,
+        }
+        waited += PAUSE;
     }
 }
 
