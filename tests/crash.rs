@@ -371,9 +371,12 @@ fn a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised() {
         assert!(doubled <= limit, "{name}: {}", harness.report());
         doubles += doubled;
     }
-    // That there are any shows that doubles would have been seen.
-    assert!(doubles > 0, "no kill came between a post and its receipt");
-    assert!(reads > 0, "no message was looked for");
+    // That there are any shows that doubles would have been seen. Few kills can all miss the moment;
+    // the tests below choose it.
+    if kills >= 500 {
+        assert!(doubles > 0, "no kill came between a post and its receipt");
+        assert!(reads > 0, "no message was looked for");
+    }
 }
 
 /// Killed when Discord has just got a message, and started again when it has forgotten the nonce:
