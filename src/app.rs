@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::IsTerminal;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
@@ -125,23 +126,68 @@ pub async fn once(pipeline: &Pipeline) -> Result<(bool, Delivered), StoreError> 
     Ok((all_read, delivered))
 }
 
-/// Polls and delivers until a signal asks to stop.
+/// Polls and delivers until a signal asks to stop. At one that asks for it, `read` gives the
+/// configuration anew: what is being sent ends under the old one, and all begins again under the
+/// new one. With a mistake in it the old one stays.
 ///
 /// # Errors
 /// The database refuses, or the address of `[http]` cannot be listened at.
-pub async fn run(pipeline: Pipeline) -> anyhow::Result<()> {
-    let pipeline = Arc::new(pipeline);
-    until_stopped(&pipeline).await?;
-    // Unless a request is still being answered.
-    if let Some(pipeline) = Arc::into_inner(pipeline) {
-        pipeline.store.close().await?;
+pub async fn run(
+    mut pipeline: Pipeline,
+    read: impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    loop {
+        let shared = Arc::new(pipeline);
+        let next = until_signal(&shared, &mut signals, &read).await?;
+        if let Some(alone) = alone(shared).await {
+            alone.store.close().await?;
+        }
+        match next {
+            Some(config) => pipeline = open(config).await?,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
-async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
+/// What nobody else holds any more; none where a request is still being answered.
+async fn alone(mut shared: Arc<Pipeline>) -> Option<Pipeline> {
+    // What the server has given up is let go at the next turns of the runtime.
+    for _ in 0..100 {
+        match Arc::try_unwrap(shared) {
+            Ok(pipeline) => return Some(pipeline),
+            Err(still_shared) => shared = still_shared,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
+
+/// A configuration that was read anew, if all of it can be put to use.
+async fn read_anew(
+    old: &Config,
+    read: &impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<Config> {
+    let new = read()?;
+    anyhow::ensure!(
+        new.state == old.state,
+        "`state` leads to another folder: that takes a restart, not a reload"
+    );
+    connections(&new)?;
+    let listen = |config: &Config| config.http.as_ref().map(|http| http.listen);
+    if let Some(address) = listen(&new).filter(|address| listen(old) != Some(*address)) {
+        drop(web::listen(address).await?);
+    }
+    Ok(new)
+}
+
+/// Ends with the configuration to go on with, or with none when asked to stop.
+async fn until_signal(
+    pipeline: &Arc<Pipeline>,
+    signals: &mut Signals,
+    read: &impl Fn() -> anyhow::Result<Config>,
+) -> anyhow::Result<Option<Config>> {
     let config = &pipeline.config;
-    let mut signals = Signals::new()?;
     let feeds = config.feeds.keys().map(String::as_str);
     pipeline.metrics.begin(now(), feeds, pipeline.registry.backends());
     let progress = Arc::new(Progress::new(STUCK));
@@ -181,14 +227,43 @@ async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
     let longest = signs.longest_sleep();
     let deliver = deliver_loop(pipeline, &outbox, signs);
     tokio::pin!(deliver);
-    tokio::select! {
-        end = poll_loop(pipeline, &news, &progress) => return Ok(end?),
-        end = plan_loop(pipeline, &news, &outbox, &progress, longest) => return Ok(end?),
-        end = &mut deliver => return Ok(end?),
-        never = interact(pipeline, inbox, &news) => match never {},
-        signal = signals.next() => info!(signal, "stopping"),
-    }
-    systemd.notify("STOPPING=1");
+    let next = {
+        let poll = poll_loop(pipeline, &news, &progress);
+        let plan = plan_loop(pipeline, &news, &outbox, &progress, longest);
+        let interact = interact(pipeline, inbox, &news);
+        tokio::pin!(poll, plan, interact);
+        loop {
+            let signal = tokio::select! {
+                end = &mut poll => return Ok(end.map(|()| None)?),
+                end = &mut plan => return Ok(end.map(|()| None)?),
+                end = &mut deliver => return Ok(end.map(|()| None)?),
+                never = &mut interact => match never {},
+                signal = signals.next() => signal,
+            };
+            match signal {
+                Signal::Stop(signal) => {
+                    info!(signal, "stopping");
+                    systemd.notify("STOPPING=1");
+                    break None;
+                }
+                Signal::Reload => {
+                    systemd.notify("RELOADING=1");
+                    match read_anew(config, read).await {
+                        Ok(new) => {
+                            info!("the configuration was read again, and is taken up");
+                            break Some(new);
+                        }
+                        Err(error) => {
+                            error!(
+                                "the configuration is not taken up, the old one stays: {error:#}"
+                            );
+                        }
+                    }
+                    systemd.notify("READY=1");
+                }
+            }
+        }
+    };
     // What is under way may end; what is not begun goes back to the outbox.
     pipeline.stop();
     tokio::select! {
@@ -198,16 +273,18 @@ async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
                 warn!("some messages were still being sent; they are looked at on the next start");
             }
         },
-        signal = signals.next() => {
+        signal = signals.stop() => {
             warn!(signal, "stopped at once; what was being sent is looked at on the next start");
-            return Ok(());
+            return Ok(None);
         }
     }
     if let Some(server) = server {
         let _ = server.await;
     }
-    info!("stopped");
-    Ok(())
+    if next.is_none() {
+        info!("stopped");
+    }
+    Ok(next)
 }
 
 /// Whom the loop that delivers gives signs of life.
@@ -527,41 +604,69 @@ fn log(feed: &Feed, polled: &Polled) {
     }
 }
 
-/// The signals that ask to stop.
+/// What a signal asks for.
+enum Signal {
+    /// With its name.
+    Stop(&'static str),
+    Reload,
+}
+
+/// The signals that ask for something.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
 }
 
+#[cfg(unix)]
 impl Signals {
-    #[cfg(unix)]
     fn new() -> std::io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    #[cfg(not(unix))]
+    /// Waits to be told to stop; gives the name of the signal.
+    async fn stop(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    async fn next(&mut self) -> Signal {
+        let hung_up = tokio::select! {
+            _ = self.terminate.recv() => return Signal::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => return Signal::Stop("SIGINT"),
+            hung_up = self.hangup.recv() => hung_up,
+        };
+        // Of a terminal it says that it was closed.
+        match hung_up.is_none() || std::io::stderr().is_terminal() {
+            true => Signal::Stop("SIGHUP"),
+            false => Signal::Reload,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
     fn new() -> std::io::Result<Signals> {
         Ok(Signals {})
     }
 
-    /// Waits to be told to stop; gives the name of the signal.
-    async fn next(&mut self) -> &'static str {
-        #[cfg(unix)]
-        return tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        };
-        #[cfg(not(unix))]
-        {
-            let _ = tokio::signal::ctrl_c().await;
-            "SIGINT"
-        }
+    async fn stop(&mut self) -> &'static str {
+        let _ = tokio::signal::ctrl_c().await;
+        "SIGINT"
+    }
+
+    async fn next(&mut self) -> Signal {
+        Signal::Stop(self.stop().await)
     }
 }
 

@@ -67,6 +67,8 @@ struct Written {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Poll the feeds and deliver, until stopped
+    ///
+    /// SIGTERM and SIGINT stop it; SIGHUP has it read the configuration again.
     Run(ConfigPath),
 
     /// Poll every feed once, deliver what is due, and exit: for cron
@@ -282,7 +284,8 @@ async fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let mut good = true;
     let answer = match command {
         Command::Run(path) => {
-            app::run(app::open(Config::load(&path.config)?).await?).await?;
+            let read = || Ok(Config::load(&path.config)?);
+            app::run(app::open(read()?).await?, read).await?;
             String::new()
         }
         Command::Once(path) => {

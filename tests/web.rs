@@ -336,8 +336,12 @@ fn logged(log: &mpsc::Receiver<String>, message: &str) -> serde_json::Value {
 }
 
 fn terminate(child: &Child) {
+    signal(child, "-TERM");
+}
+
+fn signal(child: &Child, signal: &str) {
     let pid = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
 }
 
 #[cfg(unix)]
@@ -387,6 +391,10 @@ async fn systemd_and_monitoring_hear_of_a_run() {
     while watcher.requests().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    signal(&child.0, "-HUP");
+    hear(&["RELOADING=1", "READY=1", "WATCHDOG=1"]);
+    let address = logged(&log, "serving")["listen"].as_str().unwrap().parse().unwrap();
+    assert_eq!(get(address, "/healthz").await.0, 200);
     terminate(&child.0);
     hear(&["STOPPING=1"]);
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
@@ -421,5 +429,85 @@ fn a_second_signal_stops_at_once() {
     logged(&log, "stopping");
     terminate(&child.0);
     logged(&log, "stopped at once");
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+}
+
+/// While there is news all the time, every third with a mistake in it.
+#[cfg(unix)]
+#[test]
+fn fifty_reloads_lose_nothing_and_double_nothing() {
+    let discord = DiscordStandIn::start();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("token"), TOKEN).unwrap();
+    let configure = |channel: &str, more: &str| {
+        let config = format!(
+            "timezone = \"America/New_York\"\n[feed.site]\nurl = \"feed.ics\"\nsettle = \"0s\"\n\
+             [[watch]]\nname = \"all\"\nfeeds = [\"site\"]\nto = [\"channel\"]\n\
+             [receiver.channel]\ndiscord = {{ channel = \"{channel}\" }}\n\
+             [discord]\ntoken = {{ file = \"token\" }}\napi_url = \"{}\"\n{more}",
+            discord.url()
+        );
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+    };
+    let mut events = Vec::new();
+    let mut publish = |title: &str| {
+        events.push(event(title, title, "20360305T140000"));
+        // In one step: it may be read at any moment.
+        write_feed(&folder.path().join("new.ics"), calendar(&events).as_bytes());
+        std::fs::rename(folder.path().join("new.ics"), folder.path().join("feed.ics")).unwrap();
+    };
+    publish("known");
+    configure("7", "");
+    let (mut child, log) = start(folder.path(), &[]);
+    logged(&log, "read for the first time");
+    let mut owed = Vec::new();
+    for n in 0..50 {
+        owed.push(format!("news{n:02}"));
+        publish(&owed[n]);
+        let is_mistaken = n % 3 == 0;
+        // What the second of them says is right, and none of it may be taken up.
+        configure(
+            if is_mistaken { "8" } else { "7" },
+            if is_mistaken { "colour = 1\n" } else { "" },
+        );
+        signal(&child.0, "-HUP");
+        let end = logged(&log, "taken up");
+        let refused = end["message"].as_str().unwrap().contains("not taken up");
+        assert_eq!(refused, is_mistaken, "{end}");
+        assert_eq!(end["message"].as_str().unwrap().contains("unknown key"), is_mistaken, "{end}");
+        // Now and then before it has read the feed, while it sends, or when it has nothing to do.
+        std::thread::sleep(Duration::from_millis(n as u64 * 7 % 60));
+    }
+    owed.push("last".to_owned());
+    publish("last");
+    configure("7", "");
+    signal(&child.0, "-HUP");
+    let told = || -> Vec<String> {
+        let messages = discord.messages();
+        let titles = messages.iter().flat_map(|message| {
+            assert_eq!(message.target, "channels/7");
+            let text = message.body.to_string();
+            owed.iter().filter(move |title| text.contains(title.as_str()))
+        });
+        titles.cloned().collect()
+    };
+    let begun = std::time::Instant::now();
+    while !told().contains(&"last".to_owned()) && begun.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut found = told();
+    found.sort();
+    owed.sort();
+    assert_eq!(found, owed);
+
+    // Elsewhere from now on.
+    configure("8", "");
+    publish("elsewhere");
+    signal(&child.0, "-HUP");
+    while discord.messages().iter().all(|message| message.target == "channels/7") {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminate(&child.0);
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
