@@ -53,11 +53,12 @@ pub fn expand(events: &[Event], window: Window, zones: &Zones, feed_zone: &TimeZ
         None => 0,
     };
     if instances.iter().map(size).sum::<usize>() > FEED_BYTES {
-        let mut left: HashMap<&Uid, usize> = HashMap::new();
-        for instance in instances.iter().filter(|instance| instance.series.is_some()) {
-            left.insert(&instance.event.uid, 0);
+        let mut wanted: HashMap<&Uid, usize> = HashMap::new();
+        for instance in &instances {
+            *wanted.entry(&instance.event.uid).or_default() += size(instance);
         }
-        let share = FEED_BYTES / left.len().max(1);
+        let share = fair_share(wanted.values().copied().collect(), FEED_BYTES);
+        let mut left = wanted;
         left.values_mut().for_each(|left| *left = share);
         instances.retain(|instance| {
             let Some(left) = left.get_mut(&instance.event.uid) else { return true };
@@ -77,6 +78,20 @@ pub fn expand(events: &[Event], window: Window, zones: &Zones, feed_zone: &TimeZ
     }
     let occurrences = instances.iter().map(|one| one.occurrence(zones, feed_zone)).collect();
     Expansion { occurrences, warnings }
+}
+
+/// What each may have at most so that all together have no more than `all`: those who want less leave
+/// the rest to the others.
+fn fair_share(mut wanted: Vec<usize>, mut all: usize) -> usize {
+    wanted.sort_unstable();
+    let mut others = wanted.len();
+    for one in wanted {
+        if one > all / others {
+            return all / others;
+        }
+        (all, others) = (all - one, others - 1);
+    }
+    usize::MAX
 }
 
 /// As [`expand`], in no order, and without a copy of the text of each.
@@ -102,6 +117,7 @@ pub fn instances<'e>(
         clocks: Clocks::new(window, zones, feed_zone),
         steps: FEED_STEPS,
         rule_steps: RULE_STEPS,
+        cut: 0,
         walls: Vec::new(),
         found: Vec::new(),
         warnings: Vec::new(),
@@ -110,11 +126,12 @@ pub fn instances<'e>(
     if expander.steps == 0 {
         // Those that are too dense have taken what the others need: now each has the same.
         let rules: usize = events.iter().map(|event| event.recurrence.rules.len()).sum();
-        expander.rule_steps = FEED_STEPS / u64::try_from(rules).unwrap_or(u64::MAX).max(1);
-        expander.steps = FEED_STEPS;
-        expander.found.clear();
-        expander.warnings.clear();
-        expander.all(events, &families);
+        let share = FEED_STEPS / u64::try_from(rules).unwrap_or(u64::MAX).max(1);
+        expander.again(share, events, &families);
+        // What the others do not need is for those.
+        if let Some(more) = expander.steps.checked_div(expander.cut).filter(|more| *more > share) {
+            expander.again(share + more, events, &families);
+        }
     }
     (expander.found, expander.warnings)
 }
@@ -203,6 +220,8 @@ struct Expander<'e, 'z> {
     steps: u64,
     /// Of these, what one rule may cost.
     rule_steps: u64,
+    /// How many rules wanted more.
+    cut: u64,
     /// Kept for its memory.
     walls: Vec<Wall>,
     found: Vec<Instance<'e>>,
@@ -216,6 +235,19 @@ impl<'e> Expander<'e, '_> {
         if self.warnings.last() != Some(&warning) {
             self.warnings.push(warning);
         }
+    }
+
+    /// Begins anew, with so much for each rule.
+    fn again(
+        &mut self,
+        rule_steps: u64,
+        events: &'e [Event],
+        families: &HashMap<&Uid, Family<'e>>,
+    ) {
+        (self.steps, self.rule_steps, self.cut) = (FEED_STEPS, rule_steps.min(RULE_STEPS), 0);
+        self.found.clear();
+        self.warnings.clear();
+        self.all(events, families);
     }
 
     fn all(&mut self, events: &'e [Event], families: &HashMap<&Uid, Family<'e>>) {
@@ -428,10 +460,14 @@ impl<'e> Expander<'e, '_> {
                 self.steps = self.steps.saturating_sub(VAIN_STEPS.min(self.rule_steps));
                 return true;
             }
-            Err(Shortfall::Spent) if self.steps == 0 => {
-                "the feed's rules are too many or too dense; not all of it is expanded"
+            Err(Shortfall::Spent) => {
+                self.cut += 1;
+                if self.steps == 0 {
+                    "the feed's rules are too many or too dense; not all of it is expanded"
+                } else {
+                    "too dense; not all of it is expanded"
+                }
             }
-            Err(Shortfall::Spent) => "too dense; not all of it is expanded",
         };
         let rule: String = rule.chars().take(80).collect();
         self.warn(event, format!("rule {rule}: {message}"));

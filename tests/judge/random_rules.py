@@ -3,9 +3,9 @@
 
     tests/judge/random_rules.py [--beadle PROGRAM] [--seed N] [--rules N]
 
-One calendar of many recurring events with random rules, starts and exceptions is asked about a
-few windows. The rules that the second table of differences.md explains are not made. Fails on any
-difference.
+Calendars of recurring events with random rules and starts are asked about a few windows. Each is
+small enough that beadle leaves nothing out of it. The rules that the second table of differences.md
+explains are not made. Fails on any difference.
 """
 
 import argparse
@@ -72,10 +72,18 @@ def main():
     args = parser.parse_args()
     random.seed(args.seed)
 
+    failed = 0
+    for begin in range(0, args.rules, 300):
+        failed += compare(args.beadle, rrulestr, min(300, args.rules - begin))
+    print(f"{args.rules} rules, 4 windows each: {failed} differ")
+    sys.exit(1 if failed else 0)
+
+
+def compare(beadle, rrulestr, rules):
     stamp = "%Y%m%dT%H%M%SZ"
     events = []
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:judge"]
-    for number in range(args.rules):
+    for number in range(rules):
         start = dt.datetime(1998, 1, 1, tzinfo=dt.timezone.utc)
         start += dt.timedelta(minutes=15 * random.randint(0, 27 * 366 * 96))
         text = rule(start)
@@ -89,7 +97,7 @@ def main():
         for year, days in ((2000, 200), (2019, 120), (2026, 90), (2032, 365)):
             begin = dt.datetime(year, 6, 1, tzinfo=dt.timezone.utc)
             end = begin + dt.timedelta(days=days)
-            answer, _ = ours(args.beadle, path, begin, end)
+            answer, _ = ours(beadle, path, begin, end)
             mine = defaultdict(set)
             for uid, start, _, _ in answer:
                 mine[int(uid)].add(start)
@@ -108,8 +116,7 @@ def main():
                     extra = sorted(mine[number] - theirs)[:3]
                     missing = sorted(theirs - mine[number])[:3]
                     print(f"{start:%Y%m%dT%H%M} {text} in {year}: + {extra} - {missing}")
-        print(f"{len(events)} rules, 4 windows each: {failed} differ")
-    sys.exit(1 if failed else 0)
+    return failed
 
 
 if __name__ == "__main__":

@@ -334,6 +334,31 @@ fn dense_rules_leave_others_what_they_need() {
 }
 
 #[test]
+fn what_the_others_do_not_need_is_for_the_dense() {
+    assert_eq!(fair_share(vec![5, 100, 1, 100], 56), 25);
+    assert_eq!(fair_share(vec![5, 100, 1, 100], 206), usize::MAX);
+    assert_eq!(fair_share(vec![9, 9], 1), 0);
+    // Of steps: ten rules that want forty thousand each have them, whatever the others want.
+    let one = |rule: &str, uid: String| {
+        let lines = format!("DTSTART:20261130T120000Z\nRRULE:{rule}");
+        Event { uid: Uid(uid), ..read(&[&lines]).events[0].clone() }
+    };
+    let (dense, less) = (one("FREQ=SECONDLY", String::new()), one("FREQ=MINUTELY", String::new()));
+    let named = |event: &Event, n: i32, name: &str| Event {
+        uid: Uid(format!("{name} {n}")),
+        ..event.clone()
+    };
+    let mut events: Vec<Event> = (0..60).map(|n| named(&dense, n, "dense")).collect();
+    events.extend((0..10).map(|n| named(&less, n, "less")));
+    events.extend((0..400).map(|n| named(&one("FREQ=WEEKLY", String::new()), n, "good")));
+    let window = window("2026-12-01", "2026-12-15");
+    let (found, _) = instances(&events, window, &Zones::default(), &TimeZone::UTC);
+    let count = |name: &str| found.iter().filter(|one| one.event.uid.0.starts_with(name)).count();
+    assert_eq!(count("good"), 400 * 2);
+    assert_eq!(count("less"), 10 * 14 * 24 * 60);
+}
+
+#[test]
 fn many_dense_rules_use_up_a_feeds_budget_and_no_more() {
     let started = Instant::now();
     for rule in [
