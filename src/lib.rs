@@ -167,6 +167,7 @@
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
 //! | a secret is not shown | `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
 //! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself` |
+//! | only a server that proves its name is spoken to | `an_authority_of_ones_own_is_trusted_when_it_is_named`, `a_certificate_that_is_over_or_of_another_host_is_refused`, `a_mail_server_is_checked_as_far_as_the_login` |
 //! | what stands still is seen | `a_stuck_loop_is_not_healthy`, `a_stuck_loop_stops_the_ping`, `systemd_and_monitoring_hear_of_a_run` |
 //! | a stop ends what has begun, and begins nothing | `a_stop_gives_back_what_has_not_begun_and_ends_what_has` |
 //! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
