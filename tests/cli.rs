@@ -87,11 +87,14 @@ fn minimal() -> tempfile::TempDir {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["run"],
         &["once"],
         &["check"],
+        &["send-test"],
+        &["discord"],
+        &["discord", "invite"],
         &["events"],
         &["diff"],
         &["preview"],
@@ -103,6 +106,7 @@ fn every_command_explains_itself() {
         &["outbox"],
         &["outbox", "list"],
         &["outbox", "retry"],
+        &["outbox", "drop"],
     ];
     let here = tempfile::tempdir().unwrap();
     for command in commands {
@@ -112,6 +116,19 @@ fn every_command_explains_itself() {
         assert!(out.contains(&usage), "{command:?}: {out}");
         assert!(out.lines().all(|line| line.chars().count() <= 100), "{command:?}: {out}");
     }
+}
+
+#[test]
+fn with_log_json_each_line_is_an_object_and_counts_are_numbers() {
+    let folder = minimal();
+    let (_, err, code) = run(folder.path(), &["--log", "json", "once"]);
+    assert_eq!(code, 0, "{err}");
+    let lines = json_lines(&err);
+    let said = |message: &str| {
+        lines.iter().find(|line| line["message"].as_str().unwrap().starts_with(message)).unwrap()
+    };
+    assert!(said("read for the first time")["events"].is_u64(), "{err}");
+    assert!(said("sent")["lag_ms"].is_i64(), "{err}");
 }
 
 #[test]
