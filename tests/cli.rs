@@ -680,3 +680,27 @@ fn what_is_lost_of_a_feed_is_shown() {
         }
     }
 }
+
+/// Files, and headings of the same page.
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    // As GitHub makes them.
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect::<String>()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors: Vec<String> =
+        headings.map(|line| anchor(line.trim_start_matches('#').trim_start())).collect();
+    let links: Vec<&str> =
+        text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(links.len() > 30, "{links:?}");
+    for link in links.into_iter().filter(|link| !link.starts_with("https:")) {
+        match link.strip_prefix('#') {
+            Some(heading) => assert!(anchors.iter().any(|one| one == heading), "{link}"),
+            None => assert!(root.join(link).exists(), "{link}"),
+        }
+    }
+}
