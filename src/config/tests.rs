@@ -45,6 +45,31 @@ fn uncommented() -> (String, usize) {
     (text, count)
 }
 
+/// What else the example offers: whoever removes the `# ` before it has a key that is known, and
+/// what stands behind it stays a comment.
+#[test]
+fn every_key_that_the_example_offers_can_be_taken_up() {
+    let mut offered = 0;
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest)
+            if rest.starts_with('[')
+                || rest.split_once(" = ").is_some_and(|(key, _)| {
+                    key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                }) =>
+        {
+            offered += 1;
+            rest
+        }
+        _ => line,
+    });
+    // All of them contradict each other, so there are errors: of meaning, not of form.
+    let report = report(&lines.collect::<Vec<_>>().join("\n"));
+    assert!(offered > 45, "{offered}");
+    for mistake in ["this is not TOML", "unknown key", "defined twice"] {
+        assert!(!report.contains(mistake), "{report}");
+    }
+}
+
 #[test]
 fn lines_may_end_as_on_windows() {
     let windows = |text: &str| report(&text.replace('\n', "\r\n"));
