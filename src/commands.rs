@@ -856,6 +856,7 @@ pub async fn status(
             retry_at if retry_at >= NEVER => {
                 format!("not tried again before `beadle outbox retry {endpoint}` or a new start")
             }
+            retry_at if retry_at <= now => "due to be tried again".to_owned(),
             retry_at => format!("tried again at {}", at(retry_at)),
         };
         writeln!(out, "PARKED {endpoint} since {since}, {again}: {reason}")?;

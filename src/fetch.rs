@@ -272,7 +272,7 @@ pub enum FetchErrorKind {
     /// 410: there is no feed any more, on purpose.
     #[error("the feed is gone: answered 410 Gone")]
     Gone,
-    #[error("larger than {limit} bytes")]
+    #[error("larger than {}", as_written(*limit))]
     TooLarge {
         /// `max_size` of the feed.
         limit: u64,
@@ -865,6 +865,13 @@ fn status_line(status: &u16) -> String {
     reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
 }
 
+/// A size as one would write it for `max_size`.
+fn as_written(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let whole = units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{}{name}", bytes / unit))
+}
+
 /// What is remembered of a feed's polls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollState {
@@ -950,6 +957,12 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+
+    #[test]
+    fn a_limit_is_named_as_it_is_written() {
+        let sizes = [64 << 20, 1 << 30, 1536 << 10, 500_000];
+        assert_eq!(sizes.map(as_written), ["64MiB", "1GiB", "1536KiB", "500000 bytes"]);
+    }
 
     fn feed(every: SignedDuration) -> Feed {
         Feed {

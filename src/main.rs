@@ -40,7 +40,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  something failed: a feed could not be read, a check did not pass, the state cannot be used
+  1  something failed: a feed could not be read, a message was refused or a receiver takes none,
+     a check did not pass, the state cannot be used
   2  the configuration or the command line is wrong; nothing was started";
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]

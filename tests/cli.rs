@@ -87,11 +87,14 @@ fn minimal() -> tempfile::TempDir {
 
 #[test]
 fn every_command_explains_itself() {
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 19] = [
         &[],
         &["run"],
         &["once"],
         &["check"],
+        &["send-test"],
+        &["discord"],
+        &["discord", "invite"],
         &["events"],
         &["diff"],
         &["preview"],
@@ -103,6 +106,7 @@ fn every_command_explains_itself() {
         &["outbox"],
         &["outbox", "list"],
         &["outbox", "retry"],
+        &["outbox", "drop"],
     ];
     let here = tempfile::tempdir().unwrap();
     for command in commands {
@@ -112,6 +116,19 @@ fn every_command_explains_itself() {
         assert!(out.contains(&usage), "{command:?}: {out}");
         assert!(out.lines().all(|line| line.chars().count() <= 100), "{command:?}: {out}");
     }
+}
+
+#[test]
+fn with_log_json_each_line_is_an_object_and_counts_are_numbers() {
+    let folder = minimal();
+    let (_, err, code) = run(folder.path(), &["--log", "json", "once"]);
+    assert_eq!(code, 0, "{err}");
+    let lines = json_lines(&err);
+    let said = |message: &str| {
+        lines.iter().find(|line| line["message"].as_str().unwrap().starts_with(message)).unwrap()
+    };
+    assert!(said("read for the first time")["events"].is_u64(), "{err}");
+    assert!(said("sent")["lag_ms"].is_i64(), "{err}");
 }
 
 #[test]
@@ -660,6 +677,30 @@ fn what_is_lost_of_a_feed_is_shown() {
         assert_eq!(code, 0, "{shown}");
         for warning in &warnings {
             assert!(shown.contains(&format!("{warning}\n")), "{args:?}: {warning}\n{shown}");
+        }
+    }
+}
+
+/// Files, and headings of the same page.
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("README.md")).unwrap();
+    // As GitHub makes them.
+    let anchor = |heading: &str| {
+        let kept = heading.to_lowercase().replace(' ', "-");
+        kept.chars().filter(|c| c.is_alphanumeric() || *c == '-').collect::<String>()
+    };
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchors: Vec<String> =
+        headings.map(|line| anchor(line.trim_start_matches('#').trim_start())).collect();
+    let links: Vec<&str> =
+        text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).collect();
+    assert!(links.len() > 30, "{links:?}");
+    for link in links.into_iter().filter(|link| !link.starts_with("https:")) {
+        match link.strip_prefix('#') {
+            Some(heading) => assert!(anchors.iter().any(|one| one == heading), "{link}"),
+            None => assert!(root.join(link).exists(), "{link}"),
         }
     }
 }

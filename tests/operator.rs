@@ -7,7 +7,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use beadle::commands;
+use beadle::commands::{self, Format};
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::Pipeline;
@@ -89,7 +89,15 @@ async fn a_parked_receiver_that_is_tried_by_hand_is_told_once_and_so_is_its_retu
             commands::intervene(&pipeline.store, Some(id), Happening::Revived, at(now)).await
         };
         world.discord.script([refusal()]);
+        let store = &pipeline.store;
+        let status = async |now| {
+            commands::status(&world.config(), store, true, at(now), Format::Text).await.unwrap()
+        };
+        let said = status("2026-03-05T09:09").await;
+        assert!(said.contains(", tried again at 2026-03-05 10:00 "), "{said}");
         retry("2026-03-05T09:10").await.unwrap();
+        let said = status("2026-03-05T09:10").await;
+        assert!(said.contains(", due to be tried again: "), "{said}");
         deliver(&pipeline, "2026-03-05T09:10").await;
         assert_eq!(posts(&world), ["99: channel/discord takes no messages"]);
         deliver(&pipeline, "2026-03-05T09:15").await;

@@ -208,7 +208,12 @@ fn feed<'a>(r: &mut Reader<'a>, name: &str, mut table: Table<'a>) -> Feed {
     let user_agent = r.parsed(&mut table, "user_agent", values::line);
     let lookups = match table.is_list("lookups") {
         true => r.parsed_list(&mut table, "lookups", values::host),
-        false => (!table.has("lookups") || r.flag(&mut table, "lookups")).then(Vec::new),
+        false => {
+            let unsaid = !table.has("lookups");
+            // Asked for in any case, so that it is among the keys that are known.
+            let wanted = r.flag(&mut table, "lookups");
+            (unsaid || wanted).then(Vec::new)
+        }
     };
 
     let private = r.flag(&mut table, "private");

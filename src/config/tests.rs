@@ -1,5 +1,7 @@
 //! Every message of the configuration is looked at here.
 
+use std::collections::BTreeSet;
+
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
@@ -41,6 +43,31 @@ fn uncommented() -> (String, usize) {
     });
     let text = lines.collect::<Vec<_>>().join("\n");
     (text, count)
+}
+
+/// What else the example offers: whoever removes the `# ` before it has a key that is known, and
+/// what stands behind it stays a comment.
+#[test]
+fn every_key_that_the_example_offers_can_be_taken_up() {
+    let mut offered = 0;
+    let lines = EXAMPLE.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest)
+            if rest.starts_with('[')
+                || rest.split_once(" = ").is_some_and(|(key, _)| {
+                    key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                }) =>
+        {
+            offered += 1;
+            rest
+        }
+        _ => line,
+    });
+    // All of them contradict each other, so there are errors: of meaning, not of form.
+    let report = report(&lines.collect::<Vec<_>>().join("\n"));
+    assert!(offered > 45, "{offered}");
+    for mistake in ["this is not TOML", "unknown key", "defined twice"] {
+        assert!(!report.contains(mistake), "{report}");
+    }
 }
 
 #[test]
@@ -382,6 +409,52 @@ error: config.toml:5:38: unknown key `chanel`
   |                                      ^^^^^^
   hint: did you mean `channel`?
 "##);
+}
+
+/// Keys that the file may have, as an error about another names them.
+fn known(section: &str) -> BTreeSet<String> {
+    let report = report(&format!("{section}\nnonsense = 1"));
+    let mut lines = report.lines().skip_while(|line| !line.contains("unknown key `nonsense`"));
+    let hint = lines.find(|line| line.starts_with("  hint: known ")).expect("a hint with all keys");
+    let (_, keys) = hint.split_once(": known ").unwrap();
+    let (_, keys) = keys.split_once(": ").unwrap();
+    keys.split(", ").map(|key| key.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_keys_that_are_known_are_those_that_are_described() {
+    let readme = include_str!("../../README.md");
+    let (_, text) = readme.split_once("\n## Configuration\n").unwrap();
+    let (text, _) = text.split_once("\n## ").unwrap();
+    // By section, as it is written in the file.
+    let mut described: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut section = String::new();
+    for line in text.lines() {
+        let ticked = |text: &str| text.split('`').nth(1).unwrap_or_default().to_owned();
+        if line.starts_with("###") {
+            section = ticked(line);
+        } else if let Some(row) = line.strip_prefix("| ").filter(|row| row.contains("`")) {
+            let cell = row.split(" | ").next().unwrap();
+            for key in cell.split(", ").map(ticked) {
+                let (section, key) = match key.split_once("] ") {
+                    Some((section, key)) => (format!("{section}]"), key),
+                    None => (section.clone(), &*key),
+                };
+                described.entry(section).or_default().insert(key.to_owned());
+            }
+        }
+    }
+    assert!(described.len() >= 12, "{described:?}");
+    let tables: BTreeSet<String> = described
+        .keys()
+        .filter_map(|section| section.trim_matches(['[', ']']).split('.').next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect();
+    described.get_mut("").unwrap().extend(tables);
+    for (section, keys) in described {
+        assert_eq!(known(&section), keys, "in {section:?}");
+    }
 }
 
 #[test]

@@ -486,7 +486,8 @@ impl Pipeline {
         let (id, to) = (&delivery.id, &delivery.endpoint);
         let error = match result {
             Ok(remote_id) => {
-                let lag_ms = now.duration_since(delivery.due_at).as_millis();
+                // A number in JSON too, which those of 128 bits are not.
+                let lag_ms = now.as_millisecond() - delivery.due_at.as_millisecond();
                 info!(id, to, remote_id, lag_ms, "sent");
                 return Ok((Settlement::Sent { remote_id }, Door::Open));
             }
