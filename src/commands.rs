@@ -187,7 +187,12 @@ pub async fn events(
                 continue;
             }
         };
-        let events = &source.calendar.events;
+        let Calendar { events, health, warnings, .. } = &source.calendar;
+        let lost = !health.complete || warnings.iter().any(|warning| warning.event.is_some());
+        if events.is_empty() && health.is_calendar && lost {
+            failures.push(anyhow!("{}: none of its events can be read", source.name));
+            continue;
+        }
         // All there is; what repeats without end, for a year from now.
         let year = desk.now.saturating_add(SignedDuration::from_hours(24 * 366));
         let bounds = || events.iter().map(|e| recur::bounds(e, &desk.zones, &source.zone));

@@ -648,6 +648,13 @@ fn an_empty_answer_is_no_failure() {
     let (out, err, code) = run(folder.path(), &["events", "feed.ics"]);
     assert_eq!((out.as_str(), code), ("", 0), "{err}");
     assert!(err.contains("no events"), "{err}");
+    // Nor is a calendar without events; but one of which nothing can be read is.
+    write_feed(&folder.path().join("feed.ics"), calendar(&[]).as_bytes());
+    assert_eq!(run(folder.path(), &["events", "feed.ics"]).2, 0);
+    let broken = "BEGIN:VEVENT\r\nUID:bad\r\nDTSTART:yesterday\r\nEND:VEVENT\r\n".to_owned();
+    write_feed(&folder.path().join("feed.ics"), calendar(&[broken]).as_bytes());
+    let (_, err, code) = run(folder.path(), &["events", "feed.ics"]);
+    assert!(code == 1 && err.contains("none of its events can be read"), "{err}");
 }
 
 /// Every warning that the table of odd feeds names, with event and line, by both commands.

@@ -206,4 +206,5 @@ async fn ten_thousand_posts_to_two_hundred_channels() {
         rate / 50.0 * 100.0,
         run.refused
     );
+    assert!(run.refused <= 10, "more than a handful");
 }

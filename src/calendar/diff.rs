@@ -31,6 +31,10 @@ pub const MASS_LOSS_CONFIRM: SignedDuration = SignedDuration::from_hours(24);
 /// So many events changed in one way at one time are one change, not many.
 const MASS_CHANGE: usize = 3;
 
+/// So many dates of a series are compared, and new ones at its end if they are so near.
+const MAX_UPCOMING: usize = 100;
+const SOON: SignedDuration = SignedDuration::from_hours(90 * 24);
+
 /// How long an event that is over and gone from the feed is remembered.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -1044,12 +1048,17 @@ pub fn compare(old: &Event, new: &Event, cx: &Context<'_>) -> Vec<Field> {
     if recurs {
         // Dates taken out or put back are told one by one, by `single_dates`.
         let without = [old.recurrence.exdates.as_slice(), &new.recurrence.exdates].concat();
-        let (a, b) = (upcoming(old, &without, cx), upcoming(new, &without, cx));
+        let begins = |event: &Event| event.start.instant(cx.zones, cx.zone);
+        let from = cx.now.max(begins(old).min(begins(new)));
+        let dates = |event: &Event| upcoming(event, &without, from, cx);
+        let (all_a, all_b) = (dates(old), dates(new));
+        let (a, b) = (soonest(&all_a), soonest(&all_b));
         // A series whose days and hours stay is not moved by a new first day.
-        note(a.is_empty() != b.is_empty() || shifted(&a, &b), Field::Start);
+        note(a.is_empty() != b.is_empty() || shifted(a, b), Field::Start);
         let same_starts = a.iter().map(|one| one.0).eq(b.iter().map(|one| one.0));
         note(a != b && same_starts, Field::End);
-        note(a != b && !same_starts && !shifted(&a, &b), Field::Recurrence);
+        let other = a != b && !same_starts && !shifted(a, b);
+        note(other || same_starts && later_differs(&all_a, &all_b, cx), Field::Recurrence);
     } else {
         let at = |when: &When| when.instant(cx.zones, cx.zone);
         let all_day = old.is_all_day() != new.is_all_day();
@@ -1072,23 +1081,50 @@ pub fn compare(old: &Event, new: &Event, cx: &Context<'_>) -> Vec<Field> {
     fields
 }
 
+/// Start and end of an occurrence, in seconds.
+type Span = (i64, i64);
+
 /// Every occurrence at the same distance from the one it replaces: the series as a whole moved.
-fn shifted(a: &[(Timestamp, Timestamp)], b: &[(Timestamp, Timestamp)]) -> bool {
-    let mut shifts = a.iter().zip(b).map(|(a, b)| b.0.duration_since(a.0));
+fn shifted(a: &[Span], b: &[Span]) -> bool {
+    let mut shifts = a.iter().zip(b).map(|(a, b)| b.0 - a.0);
     let first = shifts.next();
-    first.is_some_and(|first| !first.is_zero() && shifts.all(|shift| shift == first))
+    first.is_some_and(|first| first != 0 && shifts.all(|shift| shift == first))
         && a.len() == b.len()
 }
 
-/// The next few occurrences.
-fn upcoming(event: &Event, without: &[When], cx: &Context<'_>) -> Vec<(Timestamp, Timestamp)> {
+/// By these it is told whether a series has moved as a whole.
+fn soonest(dates: &[Span]) -> &[Span] {
+    &dates[..dates.len().min(3)]
+}
+
+/// Whether a series that begins as before goes on otherwise, or ends earlier. That it ends later is
+/// news only if the end is near: some publishers put it off day by day.
+fn later_differs(old: &[Span], new: &[Span], cx: &Context<'_>) -> bool {
+    // Of a list that is full nobody knows how it goes on.
+    let known_to = |dates: &[Span]| match dates.last() {
+        Some(last) if dates.len() == MAX_UPCOMING => last.0,
+        _ => i64::MAX,
+    };
+    let to = known_to(old).min(known_to(new));
+    let starts = |dates: &[Span]| -> BTreeSet<i64> {
+        dates.iter().map(|one| one.0).filter(|start| *start <= to).collect()
+    };
+    let (old, new) = (starts(old), starts(new));
+    let soon = cx.now.as_second() + SOON.as_secs();
+    old.difference(&new).next().is_some() || new.difference(&old).any(|start| *start <= soon)
+}
+
+/// The next occurrences.
+fn upcoming(event: &Event, without: &[When], from: Timestamp, cx: &Context<'_>) -> Vec<Span> {
     let mut event = event.clone();
     event.recurrence.exdates = without.to_vec();
-    let from = cx.now.max(event.start.instant(cx.zones, cx.zone));
     let to = from.saturating_add(SignedDuration::from_hours(24 * 400)).unwrap_or(Timestamp::MAX);
     let events = std::slice::from_ref(&event);
-    let expansion = recur::expand(events, Window { from, to }, cx.zones, cx.zone);
-    expansion.occurrences.iter().take(3).map(|o| (o.start, o.end)).collect()
+    let (found, _) = recur::instances(events, Window { from, to }, cx.zones, cx.zone);
+    let mut dates: Vec<Span> = found.iter().map(|one| (one.start, one.end)).collect();
+    dates.sort_unstable();
+    dates.truncate(MAX_UPCOMING);
+    dates
 }
 
 fn same_words(a: &str, b: &str) -> bool {

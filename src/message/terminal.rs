@@ -156,8 +156,13 @@ impl Page {
         self.text(if card.off { Look::Old } else { Look::New }, "• ", &title);
         let plain: Vec<_> = card.rows.iter().filter(|row| card.off || !row.is_changed()).collect();
         let plain: Vec<_> = plain.iter().flat_map(|row| &row.lines).map(said).collect();
-        if !plain.is_empty() {
-            self.text(Look::Plain, "  ", &plain.join(" · "));
+        // On one line if there is room, else one for each.
+        let line = plain.join(" · ");
+        let fits = words::columns(&line) + 2 <= self.width;
+        for text in if fits { vec![line] } else { plain } {
+            if !text.is_empty() {
+                self.text(Look::Plain, "  ", &text);
+            }
         }
         if let Some(lead) = &card.lead {
             self.text(Look::Plain, "  ", &said(lead));

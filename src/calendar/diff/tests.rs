@@ -466,6 +466,32 @@ fn a_series_whose_first_day_is_trimmed_has_not_moved() {
 }
 
 #[test]
+fn a_series_that_ends_earlier_is_told() {
+    let until = |rule: &str| {
+        let mut series = weekly();
+        series.recurrence.rules = vec![rule.into()];
+        vec![series]
+    };
+    let mut feed = Feed::of(&until("FREQ=WEEKLY")).at_once();
+    // It was without end, and has one half a year ahead.
+    let told = ["Updated weekly recurrence"];
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;UNTIL=20270526T190000Z")), told);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;UNTIL=20270519T190000Z")), told);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=10")), told);
+    // Longer while its end is near, and by a date that is not there yet.
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=12")), told);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=30")), told);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=31")), [""; 0]);
+    // The same dates in other words; and later every second one only.
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;BYDAY=WE;COUNT=31")), [""; 0]);
+    let mut split = until("FREQ=WEEKLY;INTERVAL=2");
+    split[0].recurrence.rdates = ["2026-11-25T15:00", "2026-12-09T15:00", "2026-12-23T15:00"]
+        .map(|date| (event("", "", date).start, None))
+        .to_vec();
+    assert_eq!(feed.poll(&split), told);
+}
+
+#[test]
 fn one_day_of_a_series_can_move_and_move_back() {
     let mut feed = Feed::of(&[weekly()]).at_once();
     let mut override_ = event("weekly", "Tea", "2026-12-02T17:00");
