@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use url::Url;
 
-use super::{Event, Status, Verdict, identity, text};
+use super::{Event, Status, Uid, Verdict, identity, text};
 
 /// The software behind a feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +31,11 @@ impl Publisher {
     }
 
     /// The number that names an event on the publisher's site.
-    pub fn post_id(self, event: &Event) -> Option<u64> {
+    pub fn post_id(self, uid: &Uid) -> Option<u64> {
         match self {
             // A feed that asks for one event each has the number alone.
             Publisher::TheEventsCalendar => {
-                let stem = identity::stem(&event.uid)?;
+                let stem = identity::stem(uid)?;
                 stem.split('@').next()?.parse().ok()
             }
             Publisher::Other => None,

@@ -20,7 +20,7 @@ use crate::lookup::Site;
 use crate::metrics;
 use crate::operator::{self, Incident};
 use crate::plan::{self, Elsewhere, FeedView};
-use crate::store::{FeedState, PollCommit, Spool, StoreError};
+use crate::store::{FeedState, Judgement, PollCommit, Spool, StoreError};
 
 use super::{Pipeline, lock, pages};
 
@@ -439,7 +439,7 @@ impl Pipeline {
         let zone = self.feed_zone(feed, next);
         let post = |event: &Event| {
             let upcoming = self.bounds(event, &zone).1 > now;
-            site.post(event).filter(|_| upcoming)
+            site.post(&event.uid).filter(|_| upcoming)
         };
         let mut posts: BTreeMap<u64, String> =
             reading.events.iter().filter_map(|(event, _)| post(event)).take(most).collect();
@@ -452,8 +452,8 @@ impl Pipeline {
 
         // What the site said before of those that are asked about again.
         let mut before: HashMap<String, Option<Verdict>> = HashMap::new();
-        let mut ask = |event: Event| {
-            let (id, stem) = site.post(&event)?;
+        let mut ask = |event: Judgement| {
+            let (id, stem) = site.post(&event.uid)?;
             before.insert(stem.clone(), event.judged.map(|judged| judged.verdict));
             Some((id, stem))
         };

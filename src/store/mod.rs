@@ -39,6 +39,7 @@ use shown::Shown;
 pub use spool::Spool;
 use trouble::Line;
 pub use trouble::{crashed, watch_for_crashes};
+pub use turns::Judgement;
 pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
@@ -554,24 +555,6 @@ impl Store {
         Ok(self.readable(&mut connection, row.as_slice(), seen).await?.pop())
     }
 
-    /// The events of a feed that are over the soonest, in order of their start.
-    pub async fn soonest(&self, feed: &str, now: Timestamp, limit: u32) -> Result<Vec<Event>> {
-        let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT feed, key, CAST(seen AS BLOB) AS seen FROM \
-                 (SELECT feed, seen, starts, key FROM event \
-                 WHERE feed = $1 AND ends > $2 AND presence = 'listed' \
-                 ORDER BY ends, starts, hash LIMIT $3) AS soonest \
-             ORDER BY starts, key",
-        )
-        .bind(feed)
-        .bind(now.as_millisecond())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *connection)
-        .await?;
-        self.readable(&mut connection, &rows, |row| json(row, "seen")).await
-    }
-
     /// The events of all feeds that may have an occurrence in `[from, to)`, with the name and key of
     /// each. Those told to be withdrawn are not among them.
     pub async fn events_between(
@@ -580,26 +563,18 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
         let mut connection = self.connection.lock().await;
-        let mut rows = sqlx::query(between!(
+        let query = sqlx::query(between!(
             "feed, key, CAST(seen AS BLOB) AS seen",
             "told_state <> 'withdrawn'"
         ))
         .bind(from.as_millisecond())
-        .bind(to.as_millisecond())
-        .fetch(&mut *connection);
-        // Not all rows first, which may be long texts.
-        let mut events: Vec<(String, EventKey, Event)> = Vec::new();
-        let mut bad = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            match json(&row, "seen") {
-                Ok(event) => {
-                    events.push((row.try_get("feed")?, EventKey(row.try_get("key")?), event));
-                }
-                Err(_) => bad.push(row),
-            }
-        }
-        drop(rows);
-        self.readable(&mut connection, &bad, |row| json::<Event>(row, "seen")).await?;
+        .bind(to.as_millisecond());
+        let event = |row: &AnyRow| {
+            let event: Event = json(row, "seen")?;
+            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), event))
+        };
+        let mut events: Vec<(String, EventKey, Event)> =
+            self.one_by_one(&mut connection, query, event).await?;
         events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(events)
     }
