@@ -16,6 +16,7 @@
 
 pub mod diff;
 pub mod fingerprints;
+pub mod html;
 pub mod identity;
 pub mod parse;
 pub mod publisher;
