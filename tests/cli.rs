@@ -198,9 +198,12 @@ fn the_example_posts_and_writes_mail() {
         run(folder.path(), &["rehearse", "--from", "2026-11-30", "--to", "2026-12-07"]);
     assert_eq!(code, 0);
     assert!(plan.starts_with("Mon 2026-11-30 08:00 EST  weekly → seminar-list"), "{plan}");
-    for (medium, sign) in
-        [("terminal", "▌"), ("discord", "\"embeds\""), ("text", "Seminar"), ("html", "<html")]
-    {
+    for (medium, sign) in [
+        ("terminal", "▌"),
+        ("discord", "\"embeds\""),
+        ("text", "You get this because"),
+        ("html", "<html"),
+    ] {
         for name in ["weekly", "seminars"] {
             let (out, err, code) = run(folder.path(), &["preview", name, "--as", medium]);
             assert_eq!(code, 0, "{err}");
