@@ -11,7 +11,9 @@ use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
-use crate::calendar::{Calendar, Event, EventKey, Uid, Verdict, Warning, identity, recur};
+use crate::calendar::{
+    Calendar, Event, EventKey, Judgement, Uid, Verdict, Warning, identity, recur,
+};
 use crate::config::{Feed, FeedUrl};
 use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, PollState, Validators,
@@ -20,7 +22,7 @@ use crate::lookup::Site;
 use crate::metrics;
 use crate::operator::{self, Incident};
 use crate::plan::{self, Elsewhere, FeedView};
-use crate::store::{FeedState, Judgement, PollCommit, Spool, StoreError};
+use crate::store::{FeedState, PollCommit, Spool, StoreError};
 
 use super::{Pipeline, lock, pages};
 

@@ -39,7 +39,6 @@ use shown::Shown;
 pub use spool::Spool;
 use trouble::Line;
 pub use trouble::{crashed, watch_for_crashes};
-pub use turns::Judgement;
 pub use upkeep::{Restored, Soundness, restore};
 
 /// In order; the number of those applied is kept in `meta`.
@@ -551,7 +550,7 @@ impl Store {
         .bind(key.0.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-        let seen = |row: &AnyRow| json(row, "seen");
+        let seen = |row: &AnyRow| event(row, "seen");
         Ok(self.readable(&mut connection, row.as_slice(), seen).await?.pop())
     }
 
@@ -569,12 +568,11 @@ impl Store {
         ))
         .bind(from.as_millisecond())
         .bind(to.as_millisecond());
-        let event = |row: &AnyRow| {
-            let event: Event = json(row, "seen")?;
-            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), event))
+        let found = |row: &AnyRow| {
+            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), event(row, "seen")?))
         };
         let mut events: Vec<(String, EventKey, Event)> =
-            self.one_by_one(&mut connection, query, event).await?;
+            self.one_by_one(&mut connection, query, found).await?;
         events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(events)
     }
@@ -1345,7 +1343,8 @@ fn bind_known(
         Told::Listed(event) => ("listed", Some(event)),
         Told::Withdrawn(event) => ("withdrawn", Some(event)),
     };
-    let told = told.filter(|event| **event != known.seen).map(to_json).transpose()?;
+    let told = told.filter(|event| **event != known.seen).map(Event::to_json).transpose();
+    let unwritable = |error: serde_json::Error| StoreError::Corrupt(error.to_string());
     let marks = Marks::of(&known.seen);
     Ok(query
         .bind(feed.to_owned())
@@ -1357,8 +1356,8 @@ fn bind_known(
             Presence::Unlisted => "unlisted",
         })
         .bind(told_state)
-        .bind(told)
-        .bind(to_json(&known.seen)?)
+        .bind(told.map_err(unwritable)?)
+        .bind(known.seen.to_json().map_err(unwritable)?)
         .bind(known.since.map(Timestamp::as_millisecond))
         .bind(i64::try_from(known.revision).unwrap_or(i64::MAX))
         .bind(starts.as_millisecond())
@@ -1450,10 +1449,10 @@ fn feed_state(row: &AnyRow) -> Result<FeedState> {
 }
 
 fn known(row: &AnyRow) -> Result<Known> {
-    let seen: Event = json(row, "seen")?;
+    let seen = event(row, "seen")?;
     let told = match row.try_get_raw("told")?.is_null() {
         true => seen.clone(),
-        false => json(row, "told")?,
+        false => event(row, "told")?,
     };
     let told_state: String = row.try_get("told_state")?;
     let presence: String = row.try_get("presence")?;
@@ -1512,14 +1511,20 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T> {
-    serde_json::from_str(text(row, column)?)
-        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+    serde_json::from_str(text(row, column)?).map_err(|error| corrupt(column, &error))
+}
+
+fn event(row: &AnyRow, column: &str) -> Result<Event> {
+    Event::from_json(text(row, column)?).map_err(|error| corrupt(column, &error))
+}
+
+fn corrupt(column: &str, error: &dyn fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("{column}: {error}"))
 }
 
 /// A text that was read as bytes.
 fn text<'r>(row: &'r AnyRow, column: &str) -> Result<&'r str> {
-    str::from_utf8(row.try_get(column)?)
-        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+    str::from_utf8(row.try_get(column)?).map_err(|error| corrupt(column, &error))
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {

@@ -6,18 +6,8 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Result, Store, fingerprint, json};
-use crate::calendar::{Judged, Uid};
-
-/// Of an event, what the publisher's site is asked about it. The texts, which may be long, are left
-/// where they are.
-#[derive(Debug, serde::Deserialize)]
-pub struct Judgement {
-    pub uid: Uid,
-    /// What the site said last, where that is not what the feed says.
-    #[serde(default)]
-    pub judged: Option<Judged>,
-}
+use super::{Result, Store, corrupt, fingerprint, text};
+use crate::calendar::Judgement;
 
 impl Store {
     /// The events of a feed that are over the soonest, in order of their start.
@@ -34,7 +24,7 @@ impl Store {
         .bind(i64::from(limit));
         let event = |row: &AnyRow| {
             let (starts, key): (i64, String) = (row.try_get("starts")?, row.try_get("key")?);
-            Ok((starts, key, json::<Judgement>(row, "seen")?))
+            Ok((starts, key, judgement(row)?))
         };
         let mut events = self.one_by_one(&mut connection, query, event).await?;
         events.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
@@ -60,7 +50,7 @@ impl Store {
         .bind(now.as_millisecond())
         .bind(i64::from(limit));
         let event =
-            |row: &AnyRow| Ok((row.try_get::<i64, _>("hash")?.cast_unsigned(), json(row, "seen")?));
+            |row: &AnyRow| Ok((row.try_get::<i64, _>("hash")?.cast_unsigned(), judgement(row)?));
         self.one_by_one(&mut connection, query, event).await
     }
 
@@ -93,4 +83,8 @@ impl Store {
         .await?;
         Ok(result.rows_affected())
     }
+}
+
+fn judgement(row: &AnyRow) -> Result<Judgement> {
+    Judgement::from_json(text(row, "seen")?).map_err(|error| corrupt("seen", &error))
 }
