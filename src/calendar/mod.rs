@@ -16,6 +16,7 @@
 
 pub mod diff;
 pub mod fingerprints;
+pub mod html;
 pub mod identity;
 pub mod parse;
 pub mod publisher;
@@ -201,6 +202,23 @@ pub struct Judged {
     pub stated: Status,
 }
 
+/// Of an event, what the publisher's site is asked about it. The texts, which may be long, are left
+/// where they are.
+#[derive(Debug, Deserialize)]
+pub struct Judgement {
+    pub uid: Uid,
+    /// What the site said last, where that is not what the feed says.
+    #[serde(default)]
+    pub judged: Option<Judged>,
+}
+
+impl Judgement {
+    /// Of an event as it is [kept](Event::to_json).
+    pub fn from_json(text: &str) -> serde_json::Result<Judgement> {
+        serde_json::from_str(text)
+    }
+}
+
 /// What the publisher's site says of an event, where the feed is silent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -220,6 +238,16 @@ impl Event {
         } else {
             self.status = stated;
         }
+    }
+
+    /// As it is kept. Here, because all events of a feed pass through it when it is first read, and
+    /// this package is built for speed.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    pub fn from_json(text: &str) -> serde_json::Result<Event> {
+        serde_json::from_str(text)
     }
 
     /// A picture to show with it.

@@ -20,7 +20,7 @@ use super::scan::{Bracket, Component, Lines, RawLine, Scanner, Slice, Visitor};
 use super::time::{self, CustomZone, Observance, Yearly};
 use super::{
     Calendar, Event, Health, JoinLink, Organizer, Recurrence, Status, Uid, Warning, When, Zones,
-    text,
+    html, text,
 };
 
 /// What reading depends on besides the body.
@@ -1671,8 +1671,8 @@ impl<'a> Interpreter<'a> {
         let described = described.or(filled(Name::AltDesc));
         let stated = described.map(Property::text).unwrap_or_default();
         let join = meeting(properties, &stated);
-        let description = if text::looks_like_html(&stated) {
-            text::paragraphs(&text::clean(text::html_to_text(&stated)))
+        let description = if html::looks_like_html(&stated) {
+            text::paragraphs(&text::clean(html::html_to_text(&stated)))
         } else if described.is_some_and(|property| property.form == Form::Tidy) {
             stated.into_owned()
         } else {

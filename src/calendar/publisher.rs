@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use url::Url;
 
-use super::{Event, Status, Verdict, identity, text};
+use super::{Event, Status, Uid, Verdict, html, identity, text};
 
 /// The software behind a feed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,11 +31,11 @@ impl Publisher {
     }
 
     /// The number that names an event on the publisher's site.
-    pub fn post_id(self, event: &Event) -> Option<u64> {
+    pub fn post_id(self, uid: &Uid) -> Option<u64> {
         match self {
             // A feed that asks for one event each has the number alone.
             Publisher::TheEventsCalendar => {
-                let stem = identity::stem(&event.uid)?;
+                let stem = identity::stem(uid)?;
                 stem.split('@').next()?.parse().ok()
             }
             Publisher::Other => None,
@@ -121,7 +121,7 @@ pub fn page_image(html: &str, page: &Url) -> Option<String> {
             ["og:image", "og:image:url", "og:image:secure_url"].contains(value)
         });
         if let (true, Some((_, content))) = (is_image, named("content")) {
-            let url = page.join(&text::html_to_text(content)).ok()?;
+            let url = page.join(&html::html_to_text(content)).ok()?;
             return matches!(url.scheme(), "http" | "https").then(|| url.into());
         }
     }
@@ -190,7 +190,7 @@ fn collect(value: &Value, found: &mut Vec<Verdict>, depth: usize) {
 }
 
 fn words(html: &str) -> String {
-    text::single_line(text::clean(text::html_to_text(html)))
+    text::single_line(text::clean(html::html_to_text(html)))
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! What publishers write into text properties, made fit to be read: escapes, HTML, invisible
-//! characters, links into meetings, passcodes.
+//! What publishers write into text properties, made fit to be read: escapes, invisible characters,
+//! links into meetings, passcodes.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use html2text::render::{TaggedLine, TextDecorator};
 use memchr::{memchr, memchr_iter, memchr2};
 use simdutf8::basic::from_utf8;
 use url::Url;
@@ -408,219 +407,6 @@ fn letter(raw: &[u8]) -> Option<&[u8]> {
         _ => return None,
     };
     Some(&raw[..length])
-}
-
-// ---- HTML ----
-
-/// More than this is cut before it is read as HTML: the reader's time grows with the square of
-/// what it is given.
-const HTML_BYTES: usize = 64 * 1024;
-const HTML_DEPTH: usize = 256;
-
-const BLOCK_TAGS: [&str; 20] = [
-    "p",
-    "br",
-    "div",
-    "ul",
-    "ol",
-    "li",
-    "table",
-    "tr",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "hr",
-    "html",
-    "body",
-    "pre",
-    "blockquote",
-    "section",
-];
-const INLINE_TAGS: [&str; 15] = [
-    "a",
-    "b",
-    "i",
-    "u",
-    "s",
-    "em",
-    "strong",
-    "span",
-    "font",
-    "img",
-    "sup",
-    "sub",
-    "small",
-    "code",
-    "html-blob",
-];
-
-/// The tags in a text: (name in lower case, whether it closes).
-fn tags(text: &str) -> impl Iterator<Item = (String, bool)> {
-    text.match_indices('<').filter_map(|(at, _)| {
-        let rest = &text[at + 1..];
-        let (closes, rest) = rest.strip_prefix('/').map_or((false, rest), |rest| (true, rest));
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))?;
-        let follows = rest.as_bytes()[end];
-        (end > 0 && end <= 16 && matches!(follows, b'>' | b'/' | b' ' | b'\t' | b'\n' | b'\r'))
-            .then(|| (rest[..end].to_ascii_lowercase(), closes))
-    })
-}
-
-/// Whether a DESCRIPTION, which should be plain text, holds HTML.
-pub fn looks_like_html(text: &str) -> bool {
-    memchr(b'>', text.as_bytes()).is_some()
-        && tags(text).any(|(name, _)| {
-            BLOCK_TAGS.contains(&name.as_str()) || INLINE_TAGS.contains(&name.as_str())
-        })
-}
-
-/// HTML as plain text; links keep their address. What is too long or too deep is cut or stripped
-/// of its tags.
-pub fn html_to_text(html: &str) -> String {
-    let mut end = html.len().min(HTML_BYTES);
-    while !html.is_char_boundary(end) {
-        end -= 1;
-    }
-    let html = &html[..end];
-    let (mut depth, mut deepest, mut has_blocks) = (0_usize, 0, false);
-    for (name, closes) in tags(html) {
-        has_blocks |= BLOCK_TAGS.contains(&name.as_str());
-        if closes {
-            depth = depth.saturating_sub(1);
-        } else if !matches!(name.as_str(), "br" | "img" | "hr" | "input" | "meta" | "link" | "wbr")
-        {
-            depth += 1;
-            deepest = deepest.max(depth);
-        }
-    }
-    if deepest > HTML_DEPTH {
-        return paragraphs(&without_tags(html));
-    }
-    // Only bold and links in text that is otherwise plain: its line ends are meant.
-    let html: Cow<'_, str> =
-        if has_blocks { html.into() } else { html.replace('\n', "<br>\n").into() };
-    let text = html2text::config::with_decorator(Plain::default())
-        .no_table_borders()
-        .allow_width_overflow()
-        .raw_mode(true)
-        .string_from_read(html.as_bytes(), 100_000)
-        .unwrap_or_else(|_| without_tags(&html));
-    paragraphs(&text)
-}
-
-fn without_tags(html: &str) -> String {
-    let mut out = String::with_capacity(html.len());
-    let mut in_tag = false;
-    for c in html.chars() {
-        match c {
-            '<' => in_tag = true,
-            '>' if in_tag => {
-                in_tag = false;
-                out.push(' ');
-            }
-            c if !in_tag => out.push(c),
-            _ => {}
-        }
-    }
-    out
-}
-
-/// Marks nothing but links and lists.
-#[derive(Clone, Debug, Default)]
-struct Plain {
-    /// Addresses of the links that are open.
-    links: Vec<String>,
-}
-
-impl TextDecorator for Plain {
-    type Annotation = ();
-
-    fn decorate_link_start(&mut self, url: &str) -> (String, ()) {
-        self.links.push(http_url(url).unwrap_or_default());
-        (String::new(), ())
-    }
-
-    fn decorate_link_end(&mut self) -> String {
-        match self.links.pop() {
-            Some(url) if !url.is_empty() => format!(" <{url}>"),
-            _ => String::new(),
-        }
-    }
-
-    fn decorate_em_start(&self) -> (String, ()) {
-        (String::new(), ())
-    }
-
-    fn decorate_em_end(&self) -> String {
-        String::new()
-    }
-
-    fn decorate_strong_start(&self) -> (String, ()) {
-        (String::new(), ())
-    }
-
-    fn decorate_strong_end(&self) -> String {
-        String::new()
-    }
-
-    fn decorate_strikeout_start(&self) -> (String, ()) {
-        (String::new(), ())
-    }
-
-    fn decorate_strikeout_end(&self) -> String {
-        String::new()
-    }
-
-    fn decorate_code_start(&self) -> (String, ()) {
-        (String::new(), ())
-    }
-
-    fn decorate_code_end(&self) -> String {
-        String::new()
-    }
-
-    fn decorate_preformat_first(&self) {}
-
-    fn decorate_preformat_cont(&self) {}
-
-    fn decorate_image(&mut self, _src: &str, title: &str) -> (String, ()) {
-        (title.to_owned(), ())
-    }
-
-    fn header_prefix(&self, _level: usize) -> String {
-        String::new()
-    }
-
-    fn quote_prefix(&self) -> String {
-        "> ".to_owned()
-    }
-
-    fn unordered_item_prefix(&self) -> String {
-        "- ".to_owned()
-    }
-
-    fn ordered_item_prefix(&self, i: i64) -> String {
-        format!("{i}. ")
-    }
-
-    fn make_subblock_decorator(&self) -> Self {
-        Plain::default()
-    }
-
-    fn decorate_superscript_start(&self) -> (String, ()) {
-        (String::new(), ())
-    }
-
-    fn decorate_superscript_end(&self) -> String {
-        String::new()
-    }
-
-    fn finalise(&mut self, _urls: Vec<String>) -> Vec<TaggedLine<()>> {
-        Vec::new()
-    }
 }
 
 // ---- titles ----
@@ -1117,8 +903,6 @@ pub fn redact_join_url(link: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use proptest::prelude::*;
 
     use super::*;
@@ -1163,45 +947,6 @@ mod tests {
         assert_eq!(single_line("  a \n b\u{a0} c "), "a b c");
         assert_eq!(join_lines("Hall\n\n Main St,\n1"), "Hall, Main St, 1");
         assert_eq!(paragraphs("\n\n a \n\n\n\nb  \nc\n\n"), "a\n\nb\nc");
-    }
-
-    #[test]
-    fn html() {
-        for (value, is_html) in [
-            ("a < b > c", false),
-            ("<https://example.edu/>", false),
-            ("<Jane@example.edu>", false),
-            ("x <br> y", true),
-            ("<P CLASS=a>y", true),
-        ] {
-            assert_eq!(looks_like_html(value), is_html, "{value}");
-        }
-        for (value, expected) in [
-            ("<p>a</p><p>b &amp; c</p>", "a\n\nb & c"),
-            ("a<br>b", "a\nb"),
-            ("one\ntwo <b>bold</b>", "one\ntwo bold"),
-            ("<a href='https://example.edu/x'>here</a>", "here <https://example.edu/x>"),
-            ("<a href='javascript:alert(1)'>here</a>", "here"),
-            ("<script>alert(1)</script><p>x</p>", "x"),
-        ] {
-            assert_eq!(html_to_text(value), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn deep_and_long_html_is_read_in_time() {
-        let started = Instant::now();
-        for html in [
-            "<div>".repeat(20_000),
-            format!("{}x", "<p>".repeat(300_000)),
-            "<table><tr><td>".repeat(5_000),
-            "é".repeat(100_000) + "<p>",
-            "<b>".repeat(255),
-            "<".repeat(200_000),
-        ] {
-            let _ = html_to_text(&html);
-        }
-        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 
     #[test]
@@ -1459,7 +1204,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "(\\PC|Passcode: |https://zoom.us/j/1|[?&]pwd=|,,1|<p>|[\\[(]?cancel+ed|\\\\){0,20}") {
             let _ = (redact_passcodes(&text), redact_join_url(&text), join_link(&text));
-            let _ = (status_prefix(&text), html_to_text(&text), unescape(&text));
+            let _ = (status_prefix(&text), unescape(&text));
             prop_assert_eq!(clean(clean(&text)), clean(&text));
             let link = format!("{text} https://zoom.us/j/1?a=1&pwd=q7Xy {text}");
             prop_assert!(!redact_passcodes(&link).contains("q7Xy"));

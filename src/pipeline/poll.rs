@@ -11,7 +11,9 @@ use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note
 use crate::calendar::fingerprints::Fingerprints;
 use crate::calendar::parse::{self, ReadOptions};
 use crate::calendar::publisher::Publisher;
-use crate::calendar::{Calendar, Event, EventKey, Uid, Verdict, Warning, identity, recur};
+use crate::calendar::{
+    Calendar, Event, EventKey, Judgement, Uid, Verdict, Warning, identity, recur,
+};
 use crate::config::{Feed, FeedUrl};
 use crate::fetch::{
     self, Advice, Body, FetchError, FetchErrorKind, Fetched, PollState, Validators,
@@ -439,7 +441,7 @@ impl Pipeline {
         let zone = self.feed_zone(feed, next);
         let post = |event: &Event| {
             let upcoming = self.bounds(event, &zone).1 > now;
-            site.post(event).filter(|_| upcoming)
+            site.post(&event.uid).filter(|_| upcoming)
         };
         let mut posts: BTreeMap<u64, String> =
             reading.events.iter().filter_map(|(event, _)| post(event)).take(most).collect();
@@ -452,8 +454,8 @@ impl Pipeline {
 
         // What the site said before of those that are asked about again.
         let mut before: HashMap<String, Option<Verdict>> = HashMap::new();
-        let mut ask = |event: Event| {
-            let (id, stem) = site.post(&event)?;
+        let mut ask = |event: Judgement| {
+            let (id, stem) = site.post(&event.uid)?;
             before.insert(stem.clone(), event.judged.map(|judged| judged.verdict));
             Some((id, stem))
         };

@@ -550,26 +550,8 @@ impl Store {
         .bind(key.0.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-        let seen = |row: &AnyRow| json(row, "seen");
+        let seen = |row: &AnyRow| event(row, "seen");
         Ok(self.readable(&mut connection, row.as_slice(), seen).await?.pop())
-    }
-
-    /// The events of a feed that are over the soonest, in order of their start.
-    pub async fn soonest(&self, feed: &str, now: Timestamp, limit: u32) -> Result<Vec<Event>> {
-        let mut connection = self.connection.lock().await;
-        let rows = sqlx::query(
-            "SELECT feed, key, CAST(seen AS BLOB) AS seen FROM \
-                 (SELECT feed, seen, starts, key FROM event \
-                 WHERE feed = $1 AND ends > $2 AND presence = 'listed' \
-                 ORDER BY ends, starts, hash LIMIT $3) AS soonest \
-             ORDER BY starts, key",
-        )
-        .bind(feed)
-        .bind(now.as_millisecond())
-        .bind(i64::from(limit))
-        .fetch_all(&mut *connection)
-        .await?;
-        self.readable(&mut connection, &rows, |row| json(row, "seen")).await
     }
 
     /// The events of all feeds that may have an occurrence in `[from, to)`, with the name and key of
@@ -580,26 +562,17 @@ impl Store {
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
         let mut connection = self.connection.lock().await;
-        let mut rows = sqlx::query(between!(
+        let query = sqlx::query(between!(
             "feed, key, CAST(seen AS BLOB) AS seen",
             "told_state <> 'withdrawn'"
         ))
         .bind(from.as_millisecond())
-        .bind(to.as_millisecond())
-        .fetch(&mut *connection);
-        // Not all rows first, which may be long texts.
-        let mut events: Vec<(String, EventKey, Event)> = Vec::new();
-        let mut bad = Vec::new();
-        while let Some(row) = rows.try_next().await? {
-            match json(&row, "seen") {
-                Ok(event) => {
-                    events.push((row.try_get("feed")?, EventKey(row.try_get("key")?), event));
-                }
-                Err(_) => bad.push(row),
-            }
-        }
-        drop(rows);
-        self.readable(&mut connection, &bad, |row| json::<Event>(row, "seen")).await?;
+        .bind(to.as_millisecond());
+        let found = |row: &AnyRow| {
+            Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), event(row, "seen")?))
+        };
+        let mut events: Vec<(String, EventKey, Event)> =
+            self.one_by_one(&mut connection, query, found).await?;
         events.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
         Ok(events)
     }
@@ -1370,7 +1343,8 @@ fn bind_known(
         Told::Listed(event) => ("listed", Some(event)),
         Told::Withdrawn(event) => ("withdrawn", Some(event)),
     };
-    let told = told.filter(|event| **event != known.seen).map(to_json).transpose()?;
+    let told = told.filter(|event| **event != known.seen).map(Event::to_json).transpose();
+    let unwritable = |error: serde_json::Error| StoreError::Corrupt(error.to_string());
     let marks = Marks::of(&known.seen);
     Ok(query
         .bind(feed.to_owned())
@@ -1382,8 +1356,8 @@ fn bind_known(
             Presence::Unlisted => "unlisted",
         })
         .bind(told_state)
-        .bind(told)
-        .bind(to_json(&known.seen)?)
+        .bind(told.map_err(unwritable)?)
+        .bind(known.seen.to_json().map_err(unwritable)?)
         .bind(known.since.map(Timestamp::as_millisecond))
         .bind(i64::try_from(known.revision).unwrap_or(i64::MAX))
         .bind(starts.as_millisecond())
@@ -1475,10 +1449,10 @@ fn feed_state(row: &AnyRow) -> Result<FeedState> {
 }
 
 fn known(row: &AnyRow) -> Result<Known> {
-    let seen: Event = json(row, "seen")?;
+    let seen = event(row, "seen")?;
     let told = match row.try_get_raw("told")?.is_null() {
         true => seen.clone(),
-        false => json(row, "told")?,
+        false => event(row, "told")?,
     };
     let told_state: String = row.try_get("told_state")?;
     let presence: String = row.try_get("presence")?;
@@ -1537,14 +1511,20 @@ fn delivery(row: &AnyRow) -> Result<Delivery> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &str) -> Result<T> {
-    serde_json::from_str(text(row, column)?)
-        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+    serde_json::from_str(text(row, column)?).map_err(|error| corrupt(column, &error))
+}
+
+fn event(row: &AnyRow, column: &str) -> Result<Event> {
+    Event::from_json(text(row, column)?).map_err(|error| corrupt(column, &error))
+}
+
+fn corrupt(column: &str, error: &dyn fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("{column}: {error}"))
 }
 
 /// A text that was read as bytes.
 fn text<'r>(row: &'r AnyRow, column: &str) -> Result<&'r str> {
-    str::from_utf8(row.try_get(column)?)
-        .map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+    str::from_utf8(row.try_get(column)?).map_err(|error| corrupt(column, &error))
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {

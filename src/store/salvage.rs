@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use tracing::{error, warn};
 
-use super::{Delivery, PollCommit, Result, Store, StoreError, Tx, columns, delivery, known};
+use super::{Delivery, PollCommit, Query, Result, Store, StoreError, Tx, columns, delivery, known};
 use crate::calendar::EventKey;
 
 /// Events that cannot be read, by feed; until they are read anew.
@@ -86,6 +86,28 @@ impl Store {
                 Ok(one) => good.push(one),
                 Err(reason) => self.suspect(connection, row, &reason).await?,
             }
+        }
+        Ok(good)
+    }
+
+    /// The same of what a query finds, without all of it in memory first: rows may be long texts.
+    pub(super) async fn one_by_one<T>(
+        &self,
+        connection: &mut AnyConnection,
+        query: Query,
+        read: impl Fn(&AnyRow) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let mut rows = query.fetch(&mut *connection);
+        while let Some(row) = rows.try_next().await? {
+            match read(&row) {
+                Ok(one) => good.push(one),
+                Err(reason) => bad.push((row, reason)),
+            }
+        }
+        drop(rows);
+        for (row, reason) in bad {
+            self.suspect(connection, &row, &reason).await?;
         }
         Ok(good)
     }

@@ -21,8 +21,7 @@ impl Spool {
 
     /// Adds an event with its fingerprint.
     pub fn push(&mut self, event: &Event, fingerprint: u128) -> io::Result<()> {
-        serde_json::to_writer(&mut self.file, &(format!("{fingerprint:x}"), event))?;
-        self.file.write_all(b"\n")
+        writeln!(self.file, "{fingerprint:x} {}", event.to_json()?)
     }
 
     /// All events, in the order they came.
@@ -31,9 +30,10 @@ impl Spool {
         let file = self.file.get_mut();
         file.rewind()?;
         Ok(BufReader::new(file).lines().map(|line| {
-            let (fingerprint, event): (String, Event) = serde_json::from_str(&line?)?;
-            let fingerprint = u128::from_str_radix(&fingerprint, 16).map_err(io::Error::other)?;
-            Ok((event, fingerprint))
+            let line = line?;
+            let (fingerprint, event) = line.split_once(' ').unwrap_or_default();
+            let fingerprint = u128::from_str_radix(fingerprint, 16).map_err(io::Error::other)?;
+            Ok((Event::from_json(event)?, fingerprint))
         }))
     }
 }
