@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::super::{Health, Window, recur};
+use super::line::{plain_head, plain_param};
 use super::*;
+use crate::{Health, JoinLink, Recurrence, Status, When, Window, recur};
 
 /// Reads with an audience in New York.
 fn read_ny(body: impl AsRef<[u8]>) -> Calendar {
@@ -779,7 +780,7 @@ proptest! {
         let line = format!("X{text}:a:b");
         if let Some((name, plain, value)) = plain_head(&line) {
             prop_assert_eq!(name, None);
-            let read = super::params(&line[..value - 1]).unwrap();
+            let read = super::line::params(&line[..value - 1]).unwrap();
             for (name, values) in &read {
                 let first = read.iter().find(|(other, _)| other == name).map(|(_, values)| &values[0]);
                 prop_assert_eq!(values.len(), 1);
