@@ -10,6 +10,7 @@ mod value;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use encoding_rs::{Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use jiff::tz::{Offset, TimeZone};
@@ -21,7 +22,7 @@ use super::scan::{Bracket, Component, Lines, RawLine, Scanner, Slice, Visitor};
 use super::time::{self, CustomZone, Observance, Yearly};
 use super::{Calendar, Event, Health, Organizer, Uid, Warning, Zones, text};
 use event::{kind_and_zone, printable, uid_of};
-use line::{Name, Property, property};
+use line::{LastParams, Name, Property, property};
 use value::{DateValue, DurationValue};
 
 /// What reading depends on besides the body.
@@ -330,9 +331,9 @@ impl Visitor for Feeding<'_, '_> {
         self.interpreter.stamp(stamp);
     }
 
-    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool {
+    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<usize> {
         let fingerprint = slice.hash ^ self.interpreter.context();
-        let Some(event) = self.interpreter.event(slice, sure) else { return false };
+        let (event, feeds) = self.interpreter.event(slice, sure)?;
         self.interpreter.stamp(slice.stamp);
         match event {
             Ok(event) => {
@@ -344,7 +345,7 @@ impl Visitor for Feeding<'_, '_> {
                 self.interpreter.unreadable(uid);
             }
         }
-        true
+        Some(feeds)
     }
 
     fn header(&mut self, line: RawLine<'_>) {
@@ -440,16 +441,28 @@ struct Interpreter<'a> {
     marks: Vec<Mark>,
     /// Names of zones resolved before.
     zone_names: HashMap<String, Option<String>>,
-    /// The last of them: most dates of a feed have the same one.
-    last_tzid: Option<(String, Option<String>)>,
+    /// The last parameters of a date that had nothing but a zone, and the zone they name: most dates
+    /// of a feed have the same.
+    dated: Option<(String, String)>,
+    last_params: LastParams,
     /// The last ORGANIZER: its name and value as stated, and what they mean.
     organizer: Option<(String, String, Option<Organizer>)>,
     /// The last zone of which an instant was asked for.
-    zone: Option<(String, TimeZone)>,
+    zone: Option<LastZone>,
+    /// Where the last address led.
+    site: String,
     /// For reading texts.
     room: Vec<u8>,
     /// For reading events; empty.
     properties: Vec<Property<'static>>,
+}
+
+#[derive(Debug)]
+struct LastZone {
+    name: String,
+    zone: TimeZone,
+    /// Wall times between which its clocks are not changed.
+    steady: Range<civil::DateTime>,
 }
 
 /// As much of an event given out as shows whether another is the same, and which is newer.
@@ -530,9 +543,11 @@ impl<'a> Interpreter<'a> {
             unread: Vec::new(),
             marks: Vec::new(),
             zone_names: HashMap::new(),
-            last_tzid: None,
+            dated: None,
+            last_params: LastParams::default(),
             organizer: None,
             zone: None,
+            site: String::new(),
             room: Vec::new(),
             properties: Vec::new(),
         }

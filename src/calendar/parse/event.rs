@@ -1,18 +1,20 @@
 //! One VEVENT to an [`Event`]: its lines, what they mean together, and the repair of what publishers
 //! get wrong.
 
+use std::borrow::Cow;
+
 use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use jiff::{SignedDuration, Timestamp, civil};
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr_iter};
 use simdutf8::basic::from_utf8;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::line::{
-    Form, Name, Params, Problem, Properties, Property, VALUE_BYTES, emptied, folded_line,
+    Form, Name, Params, Problem, Properties, Property, VALUE_BYTES, emptied, folded_line, line_end,
     plain_head, property,
 };
 use super::value::{DateValue, DurationValue};
-use super::{Custom, EVENT_WARNINGS, Interpreter};
+use super::{Custom, EVENT_WARNINGS, Interpreter, LastZone};
 use crate::rule::Rule;
 use crate::scan::{Bracket, Component, Lines, RawLine, Slice};
 use crate::{Event, JoinLink, Organizer, Recurrence, Status, Uid, Warning, When, text, time};
@@ -28,28 +30,30 @@ fn ends(line: &RawLine<'_>, slice: &Slice<'_>) -> bool {
 }
 
 /// The event being read, for its warnings.
-struct Current<'a> {
-    name: &'a dyn Fn() -> Option<String>,
+struct Current {
+    uid: Option<Uid>,
+    /// Of one without a UID.
+    title: Option<String>,
     warnings: Vec<Warning>,
 }
 
-impl Current<'_> {
+impl Current {
     fn warn(&mut self, line: usize, message: impl Into<String>) {
         if self.warnings.len() < EVENT_WARNINGS {
-            let event = (self.name)();
+            let event = self.uid.as_ref().map(|uid| &uid.0).or(self.title.as_ref()).cloned();
             self.warnings.push(Warning { line, event, message: message.into() });
         }
     }
 }
 
 impl Interpreter<'_> {
-    /// Reads one VEVENT; when that fails, its UID. None for what is not `sure` to be one event and
+    /// Reads one VEVENT; when that fails, its UID. Also says how many line feeds it has. None for what is not `sure` to be one event and
     /// turns out to be more, or not whole.
     pub(super) fn event(
         &mut self,
         slice: &Slice<'_>,
         sure: bool,
-    ) -> Option<Result<Event, Option<Uid>>> {
+    ) -> Option<(Result<Event, Option<Uid>>, usize)> {
         let mut properties = Properties::new(std::mem::take(&mut self.properties));
         let mut problems: Vec<(usize, Problem)> = Vec::new();
         let mut inner = Vec::new();
@@ -80,7 +84,7 @@ impl Interpreter<'_> {
                 Bracket::Begin(_) | Bracket::End(_) => {}
                 Bracket::None if !inner.is_empty() || raw.bytes.trim_ascii().is_empty() => {}
                 Bracket::None => {
-                    if let Some(property) = folded_line(&raw) {
+                    if let Some(property) = folded_line(&raw, &mut self.last_params) {
                         properties.push(property);
                         continue;
                     }
@@ -101,23 +105,26 @@ impl Interpreter<'_> {
                 }
             }
         }
-        let uid = || properties.first(Name::Uid).and_then(|property| uid_of(&property.value));
+        let feeds = match lines.place() {
+            Some((_, number)) => number - slice.line,
+            None => memchr_iter(b'\n', slice.bytes).count(),
+        };
+        let uid = properties.first(Name::Uid).and_then(|property| uid_of(&property.value));
         let title = || {
             let title = text::single_line(properties.first(Name::Summary)?.text());
             (!title.is_empty()).then_some(title)
         };
-        let name = || uid().map(|uid| uid.0).or_else(title);
-        let mut current = Current { name: &name, warnings: Vec::new() };
+        let title = if uid.is_none() { title() } else { None };
+        let mut current = Current { uid, title, warnings: Vec::new() };
         for (line, problem) in problems {
             current.warn(line, problem);
         }
-        let mut uid = uid();
-        let event = self.build(slice.line, &properties, &mut uid, &mut current);
+        let event = self.build(slice.line, &mut properties, &mut current);
         for warning in current.warnings {
             self.keep(warning);
         }
         self.properties = emptied(properties.all);
-        Some(event.ok_or(uid))
+        Some((event.ok_or(current.uid), feeds))
     }
 
     /// The next line of a text, if it is of the form that nearly all have.
@@ -131,7 +138,7 @@ impl Interpreter<'_> {
         ) {
             return None;
         }
-        let (name, params, at) = plain_head(rest)?;
+        let (name, params, at) = plain_head(rest, &mut self.last_params)?;
         let params = Params::Plain(params);
         if let Some(Name::Description | Name::Location | Name::Summary) = name {
             // The texts are most of what there is to read.
@@ -140,35 +147,54 @@ impl Interpreter<'_> {
             let form = if text.tidy { Form::Tidy } else { Form::Plain };
             return Some(Property { line, name, params, value: text.text.into(), form });
         }
-        let value = &rest.as_bytes()[at..];
-        let end = memchr2(b'\r', b'\n', &value[..value.len().min(VALUE_BYTES)])?;
-        let (breaks, next) = match value[end..] {
-            [b'\r', b'\n', next, ..] => (2, next),
-            [b'\n', next, ..] => (1, next),
-            _ => return None,
+        let (mut from, mut breaks, mut unfolded) = (at, 0, None::<String>);
+        let value = loop {
+            let bytes = &rest.as_bytes()[from..];
+            let end = line_end(bytes)?;
+            let (length, next) = match bytes[end..] {
+                [b'\r', b'\n', next, ..] => (2, next),
+                [b'\n', next, ..] => (1, next),
+                _ => return None,
+            };
+            let part = rest.get(from..from + end)?;
+            from += end + length;
+            breaks += 1;
+            match next {
+                // It goes on.
+                b' ' | b'\t' if from - at <= VALUE_BYTES => {
+                    if name.is_some() {
+                        let room = || String::with_capacity(2 * part.len());
+                        unfolded.get_or_insert_with(room).push_str(part);
+                    }
+                    from += 1;
+                }
+                b' ' | b'\t' | b'\r' | b'\n' => return None,
+                _ => match unfolded {
+                    None => break Cow::Borrowed(part),
+                    Some(before) => break Cow::Owned(before + part),
+                },
+            }
         };
-        // It goes on, perhaps after an empty line.
-        if matches!(next, b' ' | b'\t' | b'\r' | b'\n') {
-            return None;
-        }
-        let value = rest.get(at..at + end)?;
         // The colon before a date may not be the first: see `date_colon`.
         let colons = name.is_some_and(Name::is_date) && value.contains(':');
-        if colons && !matches!(params, Params::Plain("")) {
+        if (colons && !matches!(params, Params::Plain(""))) || value.len() > VALUE_BYTES {
             return None;
         }
-        lines.pass(at + end + breaks, 1);
-        Some(Property { line, name, params, value: value.into(), form: Form::Stated })
+        lines.pass(from, breaks);
+        Some(Property { line, name, params, value, form: Form::Stated })
     }
 
-    /// `uid` is taken into the event.
+    /// Takes the UID and the texts into the event.
     fn build(
         &mut self,
         line: usize,
-        properties: &Properties<'_>,
-        uid: &mut Option<Uid>,
-        current: &mut Current<'_>,
+        properties: &mut Properties<'_>,
+        current: &mut Current,
     ) -> Option<Event> {
+        let stated = properties.take(Name::Summary).map(text::single_line).unwrap_or_default();
+        let tidy = properties.filled(Name::Description).is_some_and(|p| p.form == Form::Tidy);
+        let description = properties.take(Name::Description);
+        let properties = &*properties;
         let filled = |name| properties.filled(name);
 
         let mut recurrence = Recurrence::default();
@@ -255,7 +281,6 @@ impl Interpreter<'_> {
             })
         });
 
-        let stated = filled(Name::Summary).map(|p| text::single_line(p.text())).unwrap_or_default();
         let (said, summary) = match text::status_prefix(&stated) {
             Some((status, rest)) => (Some(status), text::single_line(rest)),
             None => (None, stated),
@@ -281,25 +306,25 @@ impl Interpreter<'_> {
             status = Status::Cancelled;
         }
 
-        let described = filled(Name::Description).filter(|p| !p.text().trim().is_empty());
-        let described = described.or(filled(Name::AltDesc));
-        let stated = described.map(Property::text).unwrap_or_default();
-        let join = meeting(properties, &stated);
-        let description = if text::looks_like_html(&stated) {
-            text::paragraphs(&text::clean(text::html_to_text(&stated)))
-        } else if described.is_some_and(|property| property.form == Form::Tidy) {
-            stated.into_owned()
+        let described = description.filter(|text| tidy || !text.trim().is_empty());
+        let alternative = || filled(Name::AltDesc).map(Property::text);
+        let described = described.or_else(alternative).unwrap_or_default();
+        let join = meeting(properties, &described);
+        let description = if text::looks_like_html(&described) {
+            text::paragraphs(&text::clean(text::html_to_text(&described)))
+        } else if tidy {
+            described.into_owned()
         } else {
-            text::paragraphs(&stated)
+            text::paragraphs(&described)
         };
-        let location = filled(Name::Location).map(|p| text::join_lines(&p.text()));
+        let location = filled(Name::Location).map(|p| text::join_lines(p.text()));
         let location = location.unwrap_or_default();
 
         let mut url = None;
         if let Some(property) = filled(Name::Url) {
             url = match property.value.contains('\\') {
                 true => text::http_url(&property.value.replace("\\,", ",").replace("\\;", ";")),
-                false => text::http_url(&property.value),
+                false => text::http_url_of(&property.value, &mut self.site),
             };
             if url.is_none() {
                 let value = printable(&property.value);
@@ -338,17 +363,18 @@ impl Interpreter<'_> {
             Some(when?.instant(self.options.zones, &self.feed_zone))
         };
         let (created, last_modified) = (stamp(Name::Created), stamp(Name::LastModified));
-        let uid = uid.take().unwrap_or_else(|| {
+        if current.uid.is_none() {
             let uid = derived_uid(&start, &summary);
             current.warn(line, format!("has no UID; called {uid}"));
-            uid
-        });
+            current.uid = Some(uid);
+        }
         let (recurrence_id, this_and_future) =
             recurrence_id.map_or((None, false), |(when, future)| (Some(when), future));
         let organizer = filled(Name::Organizer).and_then(|p| self.organizer(p));
-        let image = properties.named([Name::Image, Name::Attach]).find_map(image);
+        let image = properties.named([Name::Image, Name::Attach]);
+        let image = image.into_iter().find_map(|property| self::image(property, &mut self.site));
         Some(Event {
-            uid,
+            uid: current.uid.take().unwrap_or_default(),
             recurrence_id,
             this_and_future,
             sequence,
@@ -378,9 +404,16 @@ impl Interpreter<'_> {
         property: &Property<'_>,
         value: &str,
         recurs: bool,
-        current: &mut Current<'_>,
+        current: &mut Current,
     ) -> Option<When> {
         let date = DateValue::parse(value)?;
+        if let (Some((dated, zone)), Params::Plain(params)) = (&self.dated, &property.params)
+            && dated == params
+            && !date.is_date
+            && date.offset.is_none()
+        {
+            return Some(When::Zoned { local: date.local, zone: zone.clone() });
+        }
         // Some publishers call every date a DATE; a time of day is not written by mistake.
         let is_midnight = date.local.time() == civil::Time::midnight();
         if date.is_date || property.is_date() && is_midnight {
@@ -396,6 +429,11 @@ impl Interpreter<'_> {
         // A parameter has no escapes, but the name may have been copied from where it has.
         let tzid = &*text::unescape(tzid);
         if let Some(zone) = self.zone_name(tzid) {
+            if let Params::Plain(params) = property.params
+                && property.param("VALUE").is_none()
+            {
+                self.dated = Some((params.to_owned(), zone.clone()));
+            }
             return Some(When::Zoned { local, zone });
         }
         match self.preamble().custom_zones.get(tzid.trim()) {
@@ -427,20 +465,11 @@ impl Interpreter<'_> {
     }
 
     fn zone_name(&mut self, tzid: &str) -> Option<String> {
-        if let Some((last, name)) = &self.last_tzid
-            && last == tzid
-        {
-            return name.clone();
+        if let Some(known) = self.zone_names.get(tzid) {
+            return known.clone();
         }
-        let name = match self.zone_names.get(tzid) {
-            Some(known) => known.clone(),
-            None => {
-                let name = self.options.zones.canonical(tzid);
-                self.zone_names.insert(tzid.to_owned(), name.clone());
-                name
-            }
-        };
-        self.last_tzid = Some((tzid.to_owned(), name.clone()));
+        let name = self.options.zones.canonical(tzid);
+        self.zone_names.insert(tzid.to_owned(), name.clone());
         name
     }
 
@@ -451,20 +480,29 @@ impl Interpreter<'_> {
     /// Whether its wall time does not exist, because clocks are put forward over it.
     fn is_in_gap(&mut self, when: &When) -> bool {
         let local = when.local();
-        let zone = self.zone_of(when);
+        self.zone_of(when);
+        let zone = match (&mut self.zone, when) {
+            (Some(zone), When::Zoned { .. }) if zone.steady.contains(&local) => return false,
+            (Some(zone), When::Zoned { .. }) => {
+                zone.steady = time::steady(local, &zone.zone);
+                &zone.zone
+            }
+            _ => &self.feed_zone,
+        };
         matches!(zone.to_ambiguous_timestamp(local).offset(), AmbiguousOffset::Gap { .. })
     }
 
     fn zone_of(&mut self, when: &When) -> &TimeZone {
         let When::Zoned { zone: name, .. } = when else { return &self.feed_zone };
-        let (_, zone) = match self.zone.take() {
-            Some(last) if last.0 == *name => self.zone.insert(last),
+        let zone = match self.zone.take() {
+            Some(last) if last.name == *name => self.zone.insert(last),
             _ => {
                 let zone = self.options.zones.get(name).unwrap_or_else(|| self.feed_zone.clone());
-                self.zone.insert((name.clone(), zone))
+                let never = civil::DateTime::MIN..civil::DateTime::MIN;
+                self.zone.insert(LastZone { name: name.clone(), zone, steady: never })
             }
         };
-        zone
+        &zone.zone
     }
 
     fn are_in_order(&mut self, start: &When, end: &When) -> bool {
@@ -481,7 +519,7 @@ impl Interpreter<'_> {
         start: When,
         dtend: Option<&Property<'_>>,
         recurs: bool,
-        current: &mut Current<'_>,
+        current: &mut Current,
     ) -> When {
         let (When::Floating(local), Some(end)) = (&start, dtend) else { return start };
         if end.param("TZID").is_none() {
@@ -500,7 +538,7 @@ impl Interpreter<'_> {
         dtend: Option<&Property<'_>>,
         duration: Option<&Property<'_>>,
         recurs: bool,
-        current: &mut Current<'_>,
+        current: &mut Current,
     ) -> When {
         let mut end = None;
         if let Some(property) = dtend {
@@ -594,7 +632,7 @@ impl Interpreter<'_> {
         property: &Property<'_>,
         value: &str,
         recurs: bool,
-        current: &mut Current<'_>,
+        current: &mut Current,
     ) -> Option<(When, Option<When>)> {
         let Some((start, end)) = value.split_once('/') else {
             return Some((self.when(property, value, recurs, current)?, None));
@@ -641,7 +679,7 @@ impl Interpreter<'_> {
     }
 }
 
-fn bad_date(property: &Property<'_>, value: &str, current: &mut Current<'_>) {
+fn bad_date(property: &Property<'_>, value: &str, current: &mut Current) {
     let name = property.name.map(|name| name.to_string()).unwrap_or_default();
     current.warn(property.line, format!("{name} {} is not a date; ignored", printable(value)));
 }
@@ -793,9 +831,9 @@ fn meeting(properties: &Properties<'_>, description: &str) -> Option<JoinLink> {
 }
 
 /// An http(s) picture (RFC 5545, 3.8.1.1; RFC 7986, 5.10).
-fn image(property: &Property<'_>) -> Option<String> {
+fn image(property: &Property<'_>, site: &mut String) -> Option<String> {
     const EXTENSIONS: [&str; 7] = [".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif", ".svg"];
-    let url = text::http_url(&property.value)?;
+    let url = text::http_url_of(&property.value, site)?;
     if property.name == Some(Name::Image) {
         return Some(url);
     }

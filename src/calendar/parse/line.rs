@@ -23,6 +23,20 @@ macro_rules! names {
         impl Name {
             const ALL: [Name; [$(Name::$name),*].len()] = [$(Name::$name),*];
 
+            /// By its beginning, see [`beginning`].
+            fn of_beginning(beginning: u64) -> Option<Name> {
+                mod beginnings {
+                    $(#[allow(non_upper_case_globals)]
+                    pub(super) const $name: u64 = super::beginning($text);)*
+                }
+                // Those of Microsoft begin alike: the second is found by its whole name.
+                #[allow(unreachable_patterns)]
+                Some(match beginning {
+                    $(beginnings::$name => Name::$name,)*
+                    _ => return None,
+                })
+            }
+
             /// `name` is in upper case.
             fn of_upper(name: &[u8]) -> Option<Name> {
                 Some(match name {
@@ -83,6 +97,21 @@ names! {
 impl Name {
     const LONGEST: usize = 32;
 
+    /// The name that a line begins with, where it is one that is read and stands in upper case.
+    fn at(line: &[u8]) -> Option<Name> {
+        let word = u64::from_le_bytes(*line.first_chunk()?);
+        // The two signs behind a name differ in the lowest bit alone: their bytes become zero.
+        let signs = (word | ONES) ^ (ONES * b';' as u64);
+        let ends = signs.wrapping_sub(ONES) & !signs & (ONES << 7);
+        let beginning = match ends.trailing_zeros() {
+            64 => word,
+            end => word & !(u64::MAX << (end - 7)),
+        };
+        let name = Name::of_beginning(beginning)?;
+        let rest = line.strip_prefix(name.as_bytes())?;
+        matches!(rest, [b':' | b';', ..]).then_some(name)
+    }
+
     fn of(name: &[u8]) -> Option<Name> {
         let known = Name::of_upper(name);
         if known.is_some() || !name.iter().any(u8::is_ascii_lowercase) {
@@ -103,6 +132,40 @@ impl Name {
         use Name::*;
         matches!(self, Dtstart | Dtend | RecurrenceId | Exdate | Rdate)
     }
+}
+
+/// A one in each byte.
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+/// The first eight bytes of a name, or all.
+const fn beginning(name: &[u8]) -> u64 {
+    let (mut bytes, mut at) = ([0; 8], 0);
+    while at < name.len() && at < bytes.len() {
+        bytes[at] = name[at];
+        at += 1;
+    }
+    u64::from_le_bytes(bytes)
+}
+
+/// Where the first line break is.
+pub(super) fn line_end(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    // Most values are short: no call.
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // What is below a blank has none of the upper three bits.
+        let high = word & (ONES * 0xe0);
+        let controls = high.wrapping_sub(ONES) & !high & (ONES << 7);
+        if controls != 0 {
+            let at = at * 8 + controls.trailing_zeros() as usize / 8;
+            return match text[at] {
+                b'\r' | b'\n' => Some(at),
+                _ => Some(at + memchr2(b'\r', b'\n', &text[at..])?),
+            };
+        }
+    }
+    let from = words.len() * 8;
+    Some(from + memchr2(b'\r', b'\n', rest)?)
 }
 
 impl fmt::Display for Name {
@@ -203,6 +266,16 @@ impl<'t> Properties<'t> {
         self.all.get(self.filled[name as usize]? as usize)
     }
 
+    /// The text of the one that is not blank.
+    pub(super) fn take(&mut self, name: Name) -> Option<Cow<'t, str>> {
+        let property = self.all.get_mut(self.filled[name as usize]? as usize)?;
+        let value = std::mem::take(&mut property.value);
+        Some(match property.form {
+            Form::Stated => text::clean(text::unescape(&value).into_owned()),
+            Form::Plain | Form::Tidy => value,
+        })
+    }
+
     /// Those with one of these names, in the order of the feed.
     pub(super) fn named<const N: usize>(
         &self,
@@ -276,13 +349,37 @@ pub(super) fn property<'t>(
 /// The name, if it is one that is read, and the parameters of a line whose head is in the form that
 /// nearly all have, and where its value begins. That form is, on one physical line, `NAME`, then
 /// `;NAME=value` or `;NAME="value"` any number of times, with one value each and no escapes.
-pub(super) fn plain_head(line: &str) -> Option<(Option<Name>, &str, usize)> {
+///
+/// Most lines of a name have the same parameters as the last one: those are known again in `last`.
+pub(super) fn plain_head<'t>(
+    line: &'t str,
+    last: &mut LastParams,
+) -> Option<(Option<Name>, &'t str, usize)> {
     let bytes = line.as_bytes();
-    let end = memchr2(b':', b';', &bytes[..bytes.len().min(HEAD_BYTES)])?;
-    let name = &bytes[..end];
-    let known = Name::of(name);
-    if known.is_none() && !name.iter().all(|byte| HEAD[*byte as usize] & NAME != 0) {
-        return None;
+    let (known, end) = match Name::at(bytes) {
+        Some(name) => (Some(name), name.as_bytes().len()),
+        None => {
+            let end = memchr2(b':', b';', &bytes[..bytes.len().min(HEAD_BYTES)])?;
+            let known = Name::of(&bytes[..end]);
+            let is_name = |byte: &u8| HEAD[*byte as usize] & NAME != 0;
+            if known.is_none() && !bytes[..end].iter().all(is_name) {
+                return None;
+            }
+            (known, end)
+        }
+    };
+    let known = known.filter(|name| name.is_of_event());
+    if end > 0 && bytes.get(end) == Some(&b':') {
+        return Some((known, "", end + 1));
+    }
+    let last = known.map(|name| &mut last.0[name as usize]);
+    if let Some(last) = &last
+        && let Some(rest) = line.get(end..)
+        && rest.starts_with(last.as_str())
+        && !last.is_empty()
+        && rest.as_bytes().get(last.len()) == Some(&b':')
+    {
+        return Some((known, &rest[..last.len()], end + last.len() + 1));
     }
     let mut at = end;
     while bytes.get(at) == Some(&b';') && at <= HEAD_BYTES {
@@ -291,8 +388,16 @@ pub(super) fn plain_head(line: &str) -> Option<(Option<Name>, &str, usize)> {
     if end == 0 || at > HEAD_BYTES || bytes.get(at) != Some(&b':') {
         return None;
     }
-    Some((known.filter(|name| name.is_of_event()), line.get(end..at)?, at + 1))
+    let params = line.get(end..at)?;
+    if let Some(last) = last {
+        params.clone_into(last);
+    }
+    Some((known, params, at + 1))
 }
+
+/// For each name, the parameters of the last line in the [plain form](plain_head).
+#[derive(Debug, Default)]
+pub(super) struct LastParams([String; Name::Method as usize]);
 
 /// How long the parameter is that a text begins with, `;` included. It ends before `;` or `:`.
 fn param_length(text: &[u8]) -> Option<usize> {
@@ -338,9 +443,9 @@ const BARE: u8 = 2;
 const QUOTED: u8 = 4;
 
 /// A line with a [plain head](plain_head) and a value that takes no more than to be unfolded.
-pub(super) fn folded_line<'t>(raw: &RawLine<'t>) -> Option<Property<'t>> {
+pub(super) fn folded_line<'t>(raw: &RawLine<'t>, last: &mut LastParams) -> Option<Property<'t>> {
     let start = memchr2(b'\r', b'\n', raw.bytes).unwrap_or(raw.bytes.len());
-    let (name, params, at) = plain_head(std::str::from_utf8(&raw.bytes[..start]).ok()?)?;
+    let (name, params, at) = plain_head(std::str::from_utf8(&raw.bytes[..start]).ok()?, last)?;
     let value = raw.from(at);
     // The colon before a date may not be the first: see `date_colon`.
     let colons = name.is_some_and(Name::is_date) && memchr(b':', value.bytes).is_some();
