@@ -445,7 +445,7 @@ struct Interpreter<'a> {
     /// of a feed have the same.
     dated: Option<(String, String)>,
     last_params: LastParams,
-    /// The last ORGANIZER: its name and value as stated, and what they mean.
+    /// The last ORGANIZER: its parameters and value as stated, and what they mean.
     organizer: Option<(String, String, Option<Organizer>)>,
     /// The last zone of which an instant was asked for.
     zone: Option<LastZone>,

@@ -166,12 +166,17 @@ pub fn single_line<'a>(text: impl Into<Cow<'a, str>>) -> String {
     out
 }
 
+/// A single line without what cannot be seen.
+pub fn clean_line(value: &str) -> String {
+    match value.is_ascii() && is_single_line(value) {
+        true => value.to_owned(),
+        false => single_line(clean(value)),
+    }
+}
+
 /// A TEXT value as a single line.
 pub fn label(value: &str) -> String {
-    match is_single_line(value) && value.is_ascii() && memchr(b'\\', value.as_bytes()).is_none() {
-        true => value.to_owned(),
-        false => single_line(clean(unescape(value))),
-    }
+    clean_line(&unescape(value))
 }
 
 /// Whether it is sure to be one: no blank but single ones between two signs, no control characters,
@@ -701,6 +706,13 @@ const STATUS_WORDS: [(&str, Status); 13] = [
 /// A word counts only when a sign sets it off, or when it alone is in capitals: `Cancelled flights:
 /// a history` is a title.
 pub fn status_prefix(title: &str) -> Option<(Status, &str)> {
+    // Nearly all titles.
+    if let [first, ..] = title.as_bytes()
+        && first.is_ascii_alphanumeric()
+        && !b"acgpr".contains(&first.to_ascii_lowercase())
+    {
+        return None;
+    }
     let opening = |c: char| c.is_whitespace() || "[(*{!<-–—~_#".contains(c);
     let bare = title.trim_start_matches(opening);
     let opened = !title[..title.len() - bare.len()].trim().is_empty();

@@ -10,8 +10,8 @@ use simdutf8::basic::from_utf8;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::line::{
-    Form, Name, Params, Problem, Properties, Property, VALUE_BYTES, emptied, folded_line, line_end,
-    plain_head, property,
+    Form, Name, Params, Problem, Properties, Property, VALUE_BYTES, emptied, line_end, plain_head,
+    property,
 };
 use super::value::{DateValue, DurationValue};
 use super::{Custom, EVENT_WARNINGS, Interpreter, LastZone};
@@ -47,8 +47,8 @@ impl Current {
 }
 
 impl Interpreter<'_> {
-    /// Reads one VEVENT; when that fails, its UID. Also says how many line feeds it has. None for what is not `sure` to be one event and
-    /// turns out to be more, or not whole.
+    /// Reads one VEVENT; when that fails, its UID. Also says how many line feeds it has. None for
+    /// what is not `sure` to be one event and turns out to be more, or not whole.
     pub(super) fn event(
         &mut self,
         slice: &Slice<'_>,
@@ -60,10 +60,9 @@ impl Interpreter<'_> {
         let mut foreign = false;
         let mut lines = Lines::new(slice.bytes, slice.line);
         let _begin = lines.next();
-        let text = from_utf8(slice.bytes).ok();
+        let text = from_utf8(slice.bytes).map_err(|_| slice.bytes);
         loop {
             if inner.is_empty()
-                && let Some(text) = text
                 && let Some(property) = self.plain_line(text, &mut lines)
             {
                 properties.push(property);
@@ -84,10 +83,6 @@ impl Interpreter<'_> {
                 Bracket::Begin(_) | Bracket::End(_) => {}
                 Bracket::None if !inner.is_empty() || raw.bytes.trim_ascii().is_empty() => {}
                 Bracket::None => {
-                    if let Some(property) = folded_line(&raw, &mut self.last_params) {
-                        properties.push(property);
-                        continue;
-                    }
                     let (text, decoded) = self.decode(&raw);
                     if decoded && !foreign {
                         foreign = true;
@@ -127,57 +122,69 @@ impl Interpreter<'_> {
         Some((event.ok_or(current.uid), feeds))
     }
 
-    /// The next line of a text, if it is of the form that nearly all have.
-    fn plain_line<'t>(&mut self, text: &'t str, lines: &mut Lines<'t>) -> Option<Property<'t>> {
-        let (at, line) = lines.place()?;
-        let rest = text.get(at..)?;
+    /// The next line of a text, if it is of the form that nearly all have. The text may be known to
+    /// be UTF-8.
+    fn plain_line<'t>(
+        &mut self,
+        text: Result<&'t str, &'t [u8]>,
+        lines: &mut Lines<'t>,
+    ) -> Option<Property<'t>> {
+        let (start, line) = lines.place()?;
+        let rest = text.map_or_else(|bytes| bytes, str::as_bytes).get(start..)?;
+        let utf8 = |from: usize, to: usize| match text {
+            Ok(text) => text.get(start + from..start + to),
+            Err(_) => std::str::from_utf8(&rest[from..to]).ok(),
+        };
         // BEGIN or END.
-        if matches!(
-            rest.as_bytes(),
-            [b'B' | b'b', b'E' | b'e', ..] | [b'E' | b'e', b'N' | b'n', ..]
-        ) {
+        if matches!(rest, [b'B' | b'b', b'E' | b'e', ..] | [b'E' | b'e', b'N' | b'n', ..]) {
             return None;
         }
         let (name, params, at) = plain_head(rest, &mut self.last_params)?;
-        let params = Params::Plain(params);
+        let params = Params::Plain(match params {
+            [] => "",
+            _ => utf8(at - 1 - params.len(), at - 1)?,
+        });
         if let Some(Name::Description | Name::Location | Name::Summary) = name {
             // The texts are most of what there is to read.
-            let text = text::read(&rest.as_bytes()[at..], VALUE_BYTES, &mut self.room)?;
+            let text = text::read(&rest[at..], VALUE_BYTES, &mut self.room)?;
             lines.pass(at + text.bytes, text.breaks);
             let form = if text.tidy { Form::Tidy } else { Form::Plain };
             return Some(Property { line, name, params, value: text.text.into(), form });
         }
-        let (mut from, mut breaks, mut unfolded) = (at, 0, None::<String>);
-        let value = loop {
-            let bytes = &rest.as_bytes()[from..];
+        let (mut from, mut breaks, mut before) = (at, 0, String::new());
+        let last = loop {
+            let bytes = &rest[from..];
             let end = line_end(bytes)?;
             let (length, next) = match bytes[end..] {
                 [b'\r', b'\n', next, ..] => (2, next),
                 [b'\n', next, ..] => (1, next),
                 _ => return None,
             };
-            let part = rest.get(from..from + end)?;
             from += end + length;
             breaks += 1;
             match next {
+                _ if from - at > VALUE_BYTES => return None,
                 // It goes on.
-                b' ' | b'\t' if from - at <= VALUE_BYTES => {
+                b' ' | b'\t' => {
                     if name.is_some() {
-                        let room = || String::with_capacity(2 * part.len());
-                        unfolded.get_or_insert_with(room).push_str(part);
+                        before.reserve(2 * end);
+                        before.push_str(utf8(from - length - end, from - length)?);
                     }
                     from += 1;
                 }
-                b' ' | b'\t' | b'\r' | b'\n' => return None,
-                _ => match unfolded {
-                    None => break Cow::Borrowed(part),
-                    Some(before) => break Cow::Owned(before + part),
-                },
+                // Perhaps after an empty line.
+                b'\r' | b'\n' => return None,
+                _ => break (from - length - end, from - length),
             }
+        };
+        let value: Cow<'_, str> = match name {
+            None => "".into(),
+            Some(_) if before.is_empty() => utf8(last.0, last.1)?.into(),
+            Some(_) => (before + utf8(last.0, last.1)?).into(),
         };
         // The colon before a date may not be the first: see `date_colon`.
         let colons = name.is_some_and(Name::is_date) && value.contains(':');
-        if (colons && !matches!(params, Params::Plain(""))) || value.len() > VALUE_BYTES {
+        if colons && !matches!(params, Params::Plain("")) {
             return None;
         }
         lines.pass(from, breaks);
@@ -647,15 +654,23 @@ impl Interpreter<'_> {
 
     /// Most events of a feed have the same one: the last is remembered.
     fn organizer(&mut self, property: &Property<'_>) -> Option<Organizer> {
-        let name = property.param("CN").unwrap_or_default();
-        if let Some((last_name, last_value, organizer)) = &self.organizer
-            && last_name == name
+        let params = match property.params {
+            Params::Plain(params) => Some(params),
+            Params::Read(_) => None,
+        };
+        if let (Some(params), Some((last_params, last_value, organizer))) =
+            (params, &self.organizer)
+            && last_params == params
             && *last_value == property.value
         {
             return organizer.clone();
         }
+        let name = property.param("CN").unwrap_or_default();
         let organizer = self.read_organizer(name, &property.value);
-        self.organizer = Some((name.to_owned(), property.value.to_string(), organizer.clone()));
+        if let Some(params) = params {
+            let value = property.value.to_string();
+            self.organizer = Some((params.to_owned(), value, organizer.clone()));
+        }
         organizer
     }
 
@@ -699,13 +714,13 @@ fn without_strays(rule: &str) -> Option<String> {
 
 /// The start of a hostile or long value, for a warning.
 pub(super) fn printable(value: &str) -> String {
-    let value = text::single_line(text::clean(value));
+    let value = text::clean_line(value);
     let short: String = value.chars().take(60).collect();
     if short.len() < value.len() { format!("{short}…") } else { short }
 }
 
 pub(super) fn uid_of(value: &str) -> Option<Uid> {
-    let uid = text::single_line(text::clean(value));
+    let uid = text::clean_line(value);
     (!uid.is_empty()).then_some(Uid(uid))
 }
 

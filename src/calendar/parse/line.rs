@@ -6,7 +6,6 @@ use std::fmt;
 use memchr::{memchr, memchr2};
 
 use super::value::DateValue;
-use crate::scan::RawLine;
 use crate::text;
 
 /// Longest name and parameters given to the line parser, whose time grows with their square.
@@ -246,6 +245,7 @@ impl<'t> Properties<'t> {
         Properties { all: emptied(room), first: none, filled: none }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, property: Property<'t>) {
         let Some(name) = property.name.filter(|name| name.is_of_event()) else { return };
         let at = u32::try_from(self.all.len()).ok();
@@ -352,10 +352,9 @@ pub(super) fn property<'t>(
 ///
 /// Most lines of a name have the same parameters as the last one: those are known again in `last`.
 pub(super) fn plain_head<'t>(
-    line: &'t str,
+    bytes: &'t [u8],
     last: &mut LastParams,
-) -> Option<(Option<Name>, &'t str, usize)> {
-    let bytes = line.as_bytes();
+) -> Option<(Option<Name>, &'t [u8], usize)> {
     let (known, end) = match Name::at(bytes) {
         Some(name) => (Some(name), name.as_bytes().len()),
         None => {
@@ -370,16 +369,14 @@ pub(super) fn plain_head<'t>(
     };
     let known = known.filter(|name| name.is_of_event());
     if end > 0 && bytes.get(end) == Some(&b':') {
-        return Some((known, "", end + 1));
+        return Some((known, b"", end + 1));
     }
     let last = known.map(|name| &mut last.0[name as usize]);
-    if let Some(last) = &last
-        && let Some(rest) = line.get(end..)
-        && rest.starts_with(last.as_str())
-        && !last.is_empty()
-        && rest.as_bytes().get(last.len()) == Some(&b':')
+    if let Some(last) = last.as_deref().filter(|last| !last.is_empty())
+        && let Some((params, [b':', ..])) = bytes[end..].split_at_checked(last.len())
+        && params == last
     {
-        return Some((known, &rest[..last.len()], end + last.len() + 1));
+        return Some((known, params, end + last.len() + 1));
     }
     let mut at = end;
     while bytes.get(at) == Some(&b';') && at <= HEAD_BYTES {
@@ -388,16 +385,17 @@ pub(super) fn plain_head<'t>(
     if end == 0 || at > HEAD_BYTES || bytes.get(at) != Some(&b':') {
         return None;
     }
-    let params = line.get(end..at)?;
+    let params = &bytes[end..at];
     if let Some(last) = last {
-        params.clone_into(last);
+        last.clear();
+        last.extend_from_slice(params);
     }
     Some((known, params, at + 1))
 }
 
 /// For each name, the parameters of the last line in the [plain form](plain_head).
 #[derive(Debug, Default)]
-pub(super) struct LastParams([String; Name::Method as usize]);
+pub(super) struct LastParams([Vec<u8>; Name::Method as usize]);
 
 /// How long the parameter is that a text begins with, `;` included. It ends before `;` or `:`.
 fn param_length(text: &[u8]) -> Option<usize> {
@@ -441,25 +439,6 @@ const NAME: u8 = 1;
 const BARE: u8 = 2;
 /// In such as stand in quotes.
 const QUOTED: u8 = 4;
-
-/// A line with a [plain head](plain_head) and a value that takes no more than to be unfolded.
-pub(super) fn folded_line<'t>(raw: &RawLine<'t>, last: &mut LastParams) -> Option<Property<'t>> {
-    let start = memchr2(b'\r', b'\n', raw.bytes).unwrap_or(raw.bytes.len());
-    let (name, params, at) = plain_head(std::str::from_utf8(&raw.bytes[..start]).ok()?, last)?;
-    let value = raw.from(at);
-    // The colon before a date may not be the first: see `date_colon`.
-    let colons = name.is_some_and(Name::is_date) && memchr(b':', value.bytes).is_some();
-    if (colons && !params.is_empty()) || value.bytes.len() > VALUE_BYTES {
-        return None;
-    }
-    let value = match value.unfold() {
-        _ if name.is_none() => "".into(),
-        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok()?.into(),
-        Cow::Owned(bytes) => String::from_utf8(bytes).ok()?.into(),
-    };
-    let (line, params) = (raw.number, Params::Plain(params));
-    Some(Property { line, name, params, value, form: Form::Stated })
-}
 
 /// The value of a parameter in the plain form.
 pub(super) fn plain_param<'t>(params: &'t str, name: &str) -> Option<&'t str> {

@@ -811,12 +811,13 @@ proptest! {
     ) {
         let text: String = params.iter().map(|(name, value)| format!(";{name}={value}")).collect();
         let line = format!("X{text}:a:b");
-        if let Some((name, plain, value)) = plain_head(&line, &mut LastParams::default()) {
+        if let Some((name, plain, value)) = plain_head(line.as_bytes(), &mut LastParams::default()) {
             prop_assert_eq!(name, None);
             let read = super::line::params(&line[..value - 1]).unwrap();
             for (name, values) in &read {
                 let first = read.iter().find(|(other, _)| other == name).map(|(_, values)| &values[0]);
                 prop_assert_eq!(values.len(), 1);
+                let plain = std::str::from_utf8(plain).unwrap();
                 prop_assert_eq!(plain_param(plain, name), first.map(String::as_str));
             }
         }
@@ -868,6 +869,28 @@ proptest! {
         prop_assert_eq!(whole.calendar.newest_stamp, cut.calendar.newest_stamp);
         prop_assert_eq!(whole.amendments, cut.amendments);
         prop_assert_eq!(whole.present_uids, cut.present_uids);
+    }
+
+    #[test]
+    fn dates_of_the_common_form_are_read_as_any(
+        text in "[0-9]{8}T[0-9]{6}Z?|[0-2]{4}[01][0-9][0-3][0-9]T[0-2][0-9][0-5][0-9][0-5][0-9]Z?",
+        (at, byte) in (0..16_usize, any::<u8>()),
+    ) {
+        for spoilt in [false, true] {
+            let mut bytes = text.clone().into_bytes();
+            if spoilt && at < bytes.len() {
+                bytes[at] = byte;
+            }
+            let any = std::str::from_utf8(&bytes).ok().and_then(DateValue::any);
+            match DateValue::basic(&bytes) {
+                Some(basic) => prop_assert_eq!(Some(basic), any),
+                // The end of a day, and leap seconds.
+                None if !spoilt && &text[9..11] != "24" && &text[13..15] != "60" => {
+                    prop_assert_eq!(any, None);
+                }
+                None => {}
+            }
+        }
     }
 
     /// Lines of the common form are read in a way of their own. A parameter with an escape leaves

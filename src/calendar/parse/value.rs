@@ -28,20 +28,18 @@ impl DateValue {
             b"Z" => Some(Offset::UTC),
             _ => return None,
         };
-        // All at once.
-        let digits = figures.iter().filter(|byte| byte.is_ascii_digit()).count();
-        if digits != 14 || figures[8] != b'T' {
-            return None;
-        }
-        let two = |at: usize| (figures[at] - b'0') as i8 * 10 + (figures[at + 1] - b'0') as i8;
-        let year = i16::from(two(0)) * 100 + i16::from(two(2));
-        let date = civil::Date::new(year, two(4), two(6)).ok()?;
-        let time = civil::Time::new(two(9), two(11), two(13), 0).ok()?;
+        let (date, rest) = figures.split_first_chunk()?;
+        let [b'T', a, b, c, d, e, f] = *rest else { return None };
+        let [century, year, month, day] = pairs(*date)?;
+        let [_, hour, minute, second] = pairs([b'0', b'0', a, b, c, d, e, f])?;
+        let year = i16::from(century) * 100 + i16::from(year);
+        let date = civil::Date::new(year, month, day).ok()?;
+        let time = civil::Time::new(hour, minute, second, 0).ok()?;
         Some(DateValue { local: date.to_datetime(time), is_date: false, offset })
     }
 
     /// Any spelling.
-    fn any(text: &str) -> Option<DateValue> {
+    pub(super) fn any(text: &str) -> Option<DateValue> {
         let text = text.trim();
         let ([year, month, day], rest) = digits(text, '-', [4, 2, 2])?;
         let date = civil::Date::new(year, month.try_into().ok()?, day.try_into().ok()?);
@@ -73,6 +71,19 @@ impl DateValue {
         };
         Some(DateValue { local, is_date: false, offset })
     }
+}
+
+/// Four numbers of two figures, all at once.
+fn pairs(figures: [u8; 8]) -> Option<[i8; 4]> {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    let word = u64::from_le_bytes(figures);
+    let tens = word.wrapping_sub(ONES * b'0' as u64);
+    // The highest bit of a byte: set by what is less than 0, or by what is more than 9.
+    if (tens | word.wrapping_add(ONES * (0x7f - b'9') as u64)) & (ONES << 7) != 0 {
+        return None;
+    }
+    let pairs = (tens * 10 + (tens >> 8)).to_le_bytes();
+    Some([pairs[0] as i8, pairs[2] as i8, pairs[4] as i8, pairs[6] as i8])
 }
 
 /// Numbers of fixed width, one after another, with the separator between all or none of them.
