@@ -445,6 +445,8 @@ struct Interpreter<'a> {
     /// of a feed have the same.
     dated: Option<(String, String)>,
     last_params: LastParams,
+    /// The last CATEGORIES that was alone: its value, and what it means.
+    categories: Option<(String, Categories)>,
     /// The last ORGANIZER: its parameters and value as stated, and what they mean.
     organizer: Option<(String, String, Option<Organizer>)>,
     /// The last zone of which an instant was asked for.
@@ -456,6 +458,9 @@ struct Interpreter<'a> {
     /// For reading events; empty.
     properties: Vec<Property<'static>>,
 }
+
+/// Categories, and the lines that name them as a whole.
+type Categories = (Vec<String>, Vec<String>);
 
 #[derive(Debug)]
 struct LastZone {
@@ -545,6 +550,7 @@ impl<'a> Interpreter<'a> {
             zone_names: HashMap::new(),
             dated: None,
             last_params: LastParams::default(),
+            categories: None,
             organizer: None,
             zone: None,
             site: String::new(),

@@ -14,7 +14,7 @@ use super::line::{
     property,
 };
 use super::value::{DateValue, DurationValue};
-use super::{Custom, EVENT_WARNINGS, Interpreter, LastZone};
+use super::{Categories, Custom, EVENT_WARNINGS, Interpreter, LastZone};
 use crate::rule::Rule;
 use crate::scan::{Bracket, Component, Lines, RawLine, Slice};
 use crate::{Event, JoinLink, Organizer, Recurrence, Status, Uid, Warning, When, text, time};
@@ -338,16 +338,12 @@ impl Interpreter<'_> {
                 current.warn(property.line, format!("URL {value} is no http(s) address; ignored"));
             }
         }
-        let (mut categories, mut categories_raw) = (Vec::new(), Vec::new());
-        for property in properties.named([Name::Categories]) {
-            categories.extend(text::split_list(&property.value).into_iter().map(text::label));
-            categories_raw.push(text::label(&property.value));
-        }
-        for list in [&mut categories, &mut categories_raw] {
-            list.retain(|category: &String| !category.is_empty());
-            list.sort();
-            list.dedup();
-        }
+        let mut lines = properties.named([Name::Categories]);
+        let (categories, categories_raw) = match (lines.next(), lines.next()) {
+            (None, _) => (Vec::new(), Vec::new()),
+            (Some(one), None) => self.categories(&one.value),
+            _ => categories(properties.named([Name::Categories]).map(|line| &*line.value)),
+        };
 
         let sequence = filled(Name::Sequence).map_or(0, |property| {
             property.value.trim().parse().unwrap_or_else(|_| {
@@ -652,6 +648,18 @@ impl Interpreter<'_> {
         (self.instant(&end) >= self.instant(&start)).then_some((start, Some(end)))
     }
 
+    /// Of one line; the last is remembered.
+    fn categories(&mut self, value: &str) -> Categories {
+        if let Some((last, categories)) = &self.categories
+            && last == value
+        {
+            return categories.clone();
+        }
+        let categories = categories([value].into_iter());
+        self.categories = Some((value.to_owned(), categories.clone()));
+        categories
+    }
+
     /// Most events of a feed have the same one: the last is remembered.
     fn organizer(&mut self, property: &Property<'_>) -> Option<Organizer> {
         let params = match property.params {
@@ -692,6 +700,20 @@ impl Interpreter<'_> {
         let email = if is_address { address } else { String::new() };
         (!name.is_empty() || !email.is_empty()).then_some(Organizer { name, email })
     }
+}
+
+fn categories<'t>(lines: impl Iterator<Item = &'t str>) -> Categories {
+    let (mut categories, mut raw) = (Vec::new(), Vec::new());
+    for value in lines {
+        categories.extend(text::split_list(value).into_iter().map(text::label));
+        raw.push(text::label(value));
+    }
+    for list in [&mut categories, &mut raw] {
+        list.retain(|category: &String| !category.is_empty());
+        list.sort();
+        list.dedup();
+    }
+    (categories, raw)
 }
 
 fn bad_date(property: &Property<'_>, value: &str, current: &mut Current) {
