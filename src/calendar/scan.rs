@@ -469,7 +469,7 @@ impl Scanner {
             self.keep(open.line, open.name(text), &message);
             open.cut_off(text, visitor);
         } else if self.in_calendar {
-            self.unbalanced(0, "the feed ends without END:VCALENDAR", &[]);
+            self.unbalanced(self.cursor.number, "the feed ends without END:VCALENDAR", &[]);
         }
         let health = Health {
             is_calendar: self.is_calendar,

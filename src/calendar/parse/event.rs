@@ -34,6 +34,8 @@ struct Current {
     uid: Option<Uid>,
     /// Of one without a UID.
     title: Option<String>,
+    /// Where it begins is not known: lines are counted from there.
+    adrift: bool,
     warnings: Vec<Warning>,
 }
 
@@ -41,7 +43,13 @@ impl Current {
     fn warn(&mut self, line: usize, message: impl Into<String>) {
         if self.warnings.len() < EVENT_WARNINGS {
             let event = self.uid.as_ref().map(|uid| &uid.0).or(self.title.as_ref()).cloned();
-            self.warnings.push(Warning { line, event, message: message.into() });
+            let (line, message) = match (self.adrift, line) {
+                (false, line) => (line, message.into()),
+                // The event as a whole.
+                (true, 1) => (0, message.into()),
+                (true, line) => (0, format!("on its line {line}: {}", message.into())),
+            };
+            self.warnings.push(Warning { line, event, message });
         }
     }
 }
@@ -58,7 +66,8 @@ impl Interpreter<'_> {
         let mut problems: Vec<(usize, Problem)> = Vec::new();
         let mut inner = Vec::new();
         let mut foreign = false;
-        let mut lines = Lines::new(slice.bytes, slice.line);
+        let start = slice.line.max(1);
+        let mut lines = Lines::new(slice.bytes, start);
         let _begin = lines.next();
         let text = from_utf8(slice.bytes).map_err(|_| slice.bytes);
         loop {
@@ -101,7 +110,7 @@ impl Interpreter<'_> {
             }
         }
         let feeds = match lines.place() {
-            Some((_, number)) => number - slice.line,
+            Some((_, number)) => number - start,
             None => memchr_iter(b'\n', slice.bytes).count(),
         };
         let uid = properties.first(Name::Uid).and_then(|property| uid_of(&property.value));
@@ -110,11 +119,12 @@ impl Interpreter<'_> {
             (!title.is_empty()).then_some(title)
         };
         let title = if uid.is_none() { title() } else { None };
-        let mut current = Current { uid, title, warnings: Vec::new() };
+        let adrift = slice.line == 0;
+        let mut current = Current { uid, title, adrift, warnings: Vec::new() };
         for (line, problem) in problems {
             current.warn(line, problem);
         }
-        let event = self.build(slice.line, &mut properties, &mut current);
+        let event = self.build(start, &mut properties, &mut current);
         for warning in current.warnings {
             self.keep(warning);
         }
@@ -458,7 +468,7 @@ impl Interpreter<'_> {
             None => "the feed's zone",
         };
         let message = format!("time zone {} is not known; taken to be {taken}", printable(tzid));
-        if !current.warnings.iter().any(|warning| warning.message == message) {
+        if !current.warnings.iter().any(|warning| warning.message.ends_with(&message)) {
             current.warn(property.line, message);
         }
         Some(match &self.preamble().wr_timezone {

@@ -476,6 +476,50 @@ fn known_events_are_not_parsed_again() {
 }
 
 #[test]
+fn behind_a_known_event_a_warning_names_the_line_of_its_own() {
+    let zones = Zones::default();
+    let options = ReadOptions {
+        zones: &zones,
+        feed_zone: None,
+        audience_zone: &TimeZone::UTC,
+        charset: None,
+    };
+    let feed = |end: &str, zone: &str| {
+        format!(
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART:20261202\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:2\nDTSTART;TZID={zone}:20261203T120000\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:3\nDTSTART:20261203\nSUMMARY:Folded\n  title\n{end}\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:4\nEND:VEVENT\nEND:VCALENDAR\n"
+        )
+    };
+    let said = |body: String, known: &dyn Fn(u128) -> bool| -> Vec<String> {
+        let read = read(body.as_bytes(), &options, known);
+        read.calendar.warnings.iter().map(Warning::to_string).collect()
+    };
+    assert_eq!(
+        said(feed("DTEND:soon", "Mars"), &|_| false),
+        [
+            "line 8: event 2: time zone Mars is not known; taken to be the feed's zone",
+            "line 15: event 3: DTEND soon is not a date; ignored",
+            "line 17: event 4: has no DTSTART; left out",
+        ]
+    );
+    let first = read(feed("DTEND:20261204", "UTC").as_bytes(), &options, &|_| false);
+    let known = |fingerprint| first.fingerprints.contains(&fingerprint);
+    assert_eq!(
+        said(feed("DTEND:soon", "Mars"), &known),
+        [
+            "event 2: on its line 3: time zone Mars is not known; taken to be the feed's zone",
+            "event 3: on its line 6: DTEND soon is not a date; ignored",
+            "event 4: has no DTSTART; left out",
+        ]
+    );
+    // A zone that comes twice is one warning, there too.
+    let twice = feed("X-A:1", "Mars:20261203T110000\nDTEND;TZID=Mars");
+    assert_eq!(said(twice, &known).len(), 2);
+}
+
+#[test]
 fn what_comes_after_the_events_counts_for_them() {
     let zones = Zones::default();
     let options = ReadOptions {
