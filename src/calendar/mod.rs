@@ -319,7 +319,7 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// 1-based physical line of the feed; 0 where the whole feed is meant, and behind events that
-    /// were known and passed over.
+    /// were known and passed over. There the message says which line of the event is meant.
     pub line: usize,
     /// The event's UID, or its title where it has none.
     pub event: Option<String>,

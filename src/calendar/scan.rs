@@ -339,10 +339,10 @@ pub trait Visitor {
     fn is_known(&mut self, hash: u128) -> bool;
     /// A known event; `stamp` is its `DTSTAMP`.
     fn known(&mut self, stamp: Option<RawLine<'_>>);
-    /// Another event. Unless it is `sure` to be one, and unless what begins and ends inside of it
-    /// is well nested and all [`Component::Other`], nothing may be done with it and the answer
-    /// must be `false`.
-    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool;
+    /// Another event; the answer is how many line feeds it has. Unless it is `sure` to be one, and
+    /// unless what begins and ends inside of it is well nested and all [`Component::Other`], nothing
+    /// may be done with it and there must be no answer.
+    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<usize>;
     /// A property of a VCALENDAR.
     fn header(&mut self, line: RawLine<'_>);
     fn timezone(&mut self, slice: &Slice<'_>);
@@ -469,7 +469,7 @@ impl Scanner {
             self.keep(open.line, open.name(text), &message);
             open.cut_off(text, visitor);
         } else if self.in_calendar {
-            self.unbalanced(0, "the feed ends without END:VCALENDAR", &[]);
+            self.unbalanced(self.cursor.number, "the feed ends without END:VCALENDAR", &[]);
         }
         let health = Health {
             is_calendar: self.is_calendar,
@@ -557,15 +557,16 @@ impl Scanner {
         }
         let number = self.cursor.number;
         let slice = Slice::new(&text[start..end], number, &self.stamp);
+        self.last_is_end = false;
         if visitor.is_known(slice.hash) {
             visitor.known(slice.stamp);
             self.cursor.number = 0;
-        } else if !visitor.event(&slice, false) {
-            return Leap::NotOne;
+            self.cursor.step(next, 0);
+            return Leap::Done;
         }
-        self.last_is_end = false;
-        let count = |text| memchr_iter(b'\n', text).count();
-        self.cursor.step(next, if self.cursor.number > 0 { count(&text[start..next]) } else { 0 });
+        let Some(feeds) = visitor.event(&slice, false) else { return Leap::NotOne };
+        debug_assert_eq!(feeds, memchr_iter(b'\n', slice.bytes).count());
+        self.cursor.step(next, feeds + 1);
         Leap::Done
     }
 

@@ -165,46 +165,53 @@ pub fn single_line<'a>(text: impl Into<Cow<'a, str>>) -> String {
     out
 }
 
+/// A single line without what cannot be seen.
+pub fn clean_line(value: &str) -> String {
+    match value.is_ascii() && is_single_line(value) {
+        true => value.to_owned(),
+        false => single_line(clean(value)),
+    }
+}
+
 /// A TEXT value as a single line.
 pub fn label(value: &str) -> String {
-    match is_single_line(value) && value.is_ascii() && memchr(b'\\', value.as_bytes()).is_none() {
-        true => value.to_owned(),
-        false => single_line(clean(unescape(value))),
-    }
+    clean_line(&unescape(value))
 }
 
-/// Whether it is sure to be one: no blank but single ones between two signs, no control characters.
+/// Whether it is sure to be one: no blank but single ones between two signs, no control characters,
+/// no letter that may be a blank.
 fn is_single_line(text: &str) -> bool {
-    let mut last = BLANK;
-    let fits = text.bytes().all(|byte| {
-        let kind = LINE[byte as usize];
-        // A sign after either, a blank after a sign.
-        let fits = kind + last > SIGN;
-        last = kind;
-        fits
-    });
-    fits && last == SIGN
+    let bytes = text.as_bytes();
+    let fits = |sign: u8, next: u8| {
+        let is_control = (sign < b' ') | (sign == 0x7f);
+        let may_be_blank = (sign == 0xc2) | matches!(sign, 0xe1..=0xe3);
+        !is_control & !may_be_blank & ((sign != b' ') | (next != b' '))
+    };
+    !bytes.is_empty() && !bytes.starts_with(b" ") && !bytes.ends_with(b" ") && all(bytes, fits)
 }
 
-/// Bytes of a single line. Letters that begin with one of those left out may be blanks too.
-const LINE: [u8; 256] = {
-    let mut line = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        line[byte] = match byte as u8 {
-            b' ' => BLANK,
-            b'!'..=b'~' | 0x80..=0xbf | 0xc3..=0xe0 | 0xe4..=0xf4 => SIGN,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    line
-};
-const BLANK: u8 = 1;
-const SIGN: u8 = 2;
+/// Whether each sign fits the one behind it; behind the last one stands a letter.
+#[inline]
+fn all(signs: &[u8], fits: impl Fn(u8, u8) -> bool + Copy) -> bool {
+    const MANY: usize = 16;
+    // Without branches, so that the compiler makes it a few vector instructions.
+    let many = |signs: &[u8; MANY + 1]| {
+        let pairs = signs[..MANY].iter().zip(&signs[1..]);
+        pairs.fold(true, |fit, (sign, next)| fit & fits(*sign, *next))
+    };
+    let mut padded = [b'x'; MANY + 1];
+    let Some(end) = signs.len().checked_sub(MANY) else {
+        padded[..signs.len()].copy_from_slice(signs);
+        return many(&padded);
+    };
+    padded[..MANY].copy_from_slice(&signs[end..]);
+    let starts = (0..end).step_by(MANY);
+    many(&padded) && starts.filter_map(|at| signs[at..].first_chunk()).all(many)
+}
 
 /// An address on several lines as one: `Hall\nMain St` → `Hall, Main St`.
-pub fn join_lines(text: &str) -> String {
+pub fn join_lines<'a>(text: impl Into<Cow<'a, str>>) -> String {
+    let text = text.into();
     if memchr(b'\n', text.as_bytes()).is_none() {
         return single_line(text);
     }
@@ -266,77 +273,129 @@ pub struct Text {
 /// them: the places worth a look are found for many bytes at once. `room` saves an allocation.
 pub fn read(raw: &[u8], longest: usize, room: &mut Vec<u8>) -> Option<Text> {
     let text = &raw[..raw.len().min(longest)];
-    if room.len() < text.len() + RUN {
-        room.resize(text.len() + RUN, 0);
+    // Before what is read stand two signs that nothing is read into.
+    const START: usize = 2;
+    if room.len() < START + text.len() + WINDOW {
+        room.resize(START + text.len() + WINDOW, 0);
     }
-    let (mut at, mut to, mut breaks, mut tidy) = (0, 0, 0, true);
+    room[..START].fill(0);
+    let (mut at, mut to, mut breaks, mut tidy) = (0, START, 0, true);
     'value: loop {
-        let block = at;
-        let mut odd = odd_bytes(text.get(at..)?);
-        loop {
-            let end = block + odd.trailing_zeros() as usize;
-            let run = end - at;
-            match (text.get(at..)?.first_chunk(), room.get_mut(to..)?.first_chunk_mut::<RUN>()) {
-                // More than counts, but of a length that is known.
-                (Some(from), Some(room)) if run <= RUN => *room = *from,
-                _ => room.get_mut(to..to + run)?.copy_from_slice(text.get(at..end)?),
+        let (block, begun) = (at, to - START);
+        let rest = text.get(block..)?;
+        let tail;
+        let window: &[u8; WINDOW] = match rest.first_chunk() {
+            Some(window) => window,
+            None => {
+                tail = padded(rest);
+                &tail
             }
-            (at, to) = (end, to + run);
+        };
+        let out: &mut [u8; WINDOW] = room[begun..].first_chunk_mut()?;
+        let mut odd = odd_bytes(window.first_chunk()?);
+        // Both are below BLOCK in here, which spares the checks.
+        let (mut here, mut there) = (0, 0);
+        loop {
+            let end = odd.trailing_zeros() as usize;
+            // More than counts, but of a length that is known.
+            let mut run = here;
+            while {
+                let (from, to) = (run % BLOCK, START + (there + run - here) % BLOCK);
+                out[to..to + RUN].copy_from_slice(&window[from..from + RUN]);
+                run += RUN;
+                run < end
+            } {}
+            there += end - here;
             if odd == 0 {
+                (at, to) = (block + BLOCK, begun + START + there);
                 break;
             }
-            let rest = text.get(at..)?;
-            match *rest {
-                [b'\\', ..] => {
-                    // The fold may lie between the two signs of an escape.
-                    let gap = fold(&rest[1..]);
-                    let sign = rest.get(1 + gap).copied().unwrap_or_default();
-                    let (meant, taken) = match ESCAPED[sign as usize] {
-                        0 => (b'\\', 1),
-                        meant => (meant, gap + 2),
-                    };
-                    if gap > 0 && matches!(sign, b'\r' | b'\n') {
-                        return None;
+            let (from, filled) = (end % BLOCK, START + there % BLOCK);
+            let [byte, second, third] = [window[from], window[from + 1], window[from + 2]];
+            here = end
+                + match byte {
+                    b'\\' if ESCAPED[second as usize] != 0 => {
+                        let meant = ESCAPED[second as usize];
+                        let before = [out[filled - 2], out[filled - 1]];
+                        tidy &= (meant != b'\n') | ends_line(before);
+                        out[filled] = meant;
+                        there += 1;
+                        2
                     }
-                    tidy &= (meant != b'\n') | ends_line(&room[..to]);
-                    breaks += usize::from((gap > 0) & (taken > 1));
-                    room[to] = meant;
-                    (at, to) = (at + taken, to + 1);
-                }
-                [b'\r' | b'\n', ..] => {
-                    breaks += 1;
-                    let fold = fold(rest);
-                    at += fold;
-                    if fold == 0 {
-                        at += match rest {
-                            [b'\r', b'\n', next, ..] if !matches!(next, b'\r' | b'\n') => 2,
-                            [b'\n', next, ..] if !matches!(next, b'\r' | b'\n') => 1,
-                            _ => return None,
-                        };
+                    b'\r' if second == b'\n' && is_blank(third) => {
+                        breaks += 1;
+                        3
+                    }
+                    b'\n' if is_blank(second) => {
+                        breaks += 1;
+                        2
+                    }
+                    b'\r' | b'\n' => {
+                        let (length, next) = if byte == b'\n' { (1, second) } else { (2, third) };
+                        let is_one = byte == b'\n' || second == b'\n';
+                        if !is_one || matches!(next, b'\r' | b'\n' | 0) {
+                            return None;
+                        }
+                        breaks += 1;
+                        (at, to) = (block + end + length, begun + START + there);
                         break 'value;
                     }
-                }
-                [] if text.len() == raw.len() => break 'value,
-                [] => return None,
-                _ => {
-                    let letter = letter(rest)?;
-                    room.get_mut(to..to + letter.len())?.copy_from_slice(letter);
-                    (at, to) = (at + letter.len(), to + letter.len());
-                }
-            }
-            match u64::MAX.checked_shl((at - block) as u32) {
+                    b'\\' => {
+                        // The fold may lie between the two signs of an escape.
+                        let gap = fold(&window[from + 1..]);
+                        let sign = window[from + 1 + gap];
+                        if gap > 0 && matches!(sign, b'\r' | b'\n') {
+                            return None;
+                        }
+                        let (meant, taken) = match ESCAPED[sign as usize] {
+                            0 => (b'\\', 1),
+                            meant => (meant, gap + 2),
+                        };
+                        let before = [out[filled - 2], out[filled - 1]];
+                        tidy &= (meant != b'\n') | ends_line(before);
+                        breaks += usize::from(taken > 2);
+                        out[filled] = meant;
+                        there += 1;
+                        taken
+                    }
+                    0 if block + end == text.len() && text.len() == raw.len() => {
+                        (at, to) = (block + end, begun + START + there);
+                        break 'value;
+                    }
+                    _ => {
+                        let length = letter(&window[from..])?;
+                        out[filled..filled + 4].copy_from_slice(&window[from..from + 4]);
+                        there += length;
+                        length
+                    }
+                };
+            match u64::MAX.checked_shl(here as u32) {
                 Some(behind) => odd &= behind,
-                None => break,
+                None => {
+                    (at, to) = (block + here, begun + START + there);
+                    break;
+                }
             }
         }
     }
-    let blanks = room[..to].iter().rev().take_while(|byte| matches!(byte, b' ' | b'\n')).count();
-    let text = from_utf8(&room[..to - blanks]).ok().filter(|text| !text.is_empty())?;
+    let text = &room[START..to];
+    let blanks = text.iter().rev().take_while(|byte| matches!(byte, b' ' | b'\n')).count();
+    let text = from_utf8(&text[..text.len() - blanks]).ok().filter(|text| !text.is_empty())?;
     tidy &= !text.starts_with(char::is_whitespace) && !text.ends_with(char::is_whitespace);
     Some(Text { text: text.to_owned(), tidy, bytes: at, breaks })
 }
 
-/// Most runs between two such places are shorter.
+/// How much is looked at together, with room for what is read or written behind it.
+const BLOCK: usize = 64;
+const WINDOW: usize = 2 * BLOCK;
+/// The end of a text, and what cannot be in one behind it.
+fn padded(rest: &[u8]) -> [u8; WINDOW] {
+    let mut tail = [0; WINDOW];
+    tail[..rest.len()].copy_from_slice(rest);
+    tail
+}
+
+/// Most runs between two places worth a look are shorter.
 const RUN: usize = 32;
 
 /// What is meant by a sign after a backslash; 0 for those that are no escape.
@@ -350,16 +409,12 @@ const ESCAPED: [u8; 256] = {
     escaped
 };
 
-/// Which of the first 64 bytes are anything but ASCII that can be seen, or a backslash; a bit for
-/// each. What lies behind the end counts as such.
-fn odd_bytes(text: &[u8]) -> u64 {
-    let mut tail = [0; 64];
-    let block = text.first_chunk().unwrap_or_else(|| {
-        tail[..text.len()].copy_from_slice(text);
-        &tail
-    });
+/// Which of some bytes are worth a look: all but ASCII that can be seen and the bytes of most
+/// Latin letters beyond it, and the backslash. A bit for each.
+fn odd_bytes(block: &[u8; BLOCK]) -> u64 {
     // Without branches, so that the compiler makes it a few vector instructions.
-    let odd = block.map(|byte| u8::from(!matches!(byte, b' '..=b'~') | (byte == b'\\')));
+    let is_plain = |byte| matches!(byte, b' '..=0xcc) & !matches!(byte, b'\\' | 0x7f | 0xc2);
+    let odd = block.map(|byte| u8::from(!is_plain(byte)));
     odd.as_chunks::<8>().0.iter().rev().fold(0, |bits, word| {
         // The lowest bits of eight bytes, brought together in the highest byte.
         let word = u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080);
@@ -376,17 +431,21 @@ fn fold(text: &[u8]) -> usize {
     }
 }
 
-/// Whether [`paragraphs`] would leave a line feed after this.
-fn ends_line(text: &[u8]) -> bool {
-    match text {
-        [.., before, b'\n'] => *before != b'\n',
-        [.., b'!'..=b'~'] => true,
-        _ => false,
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Whether [`paragraphs`] would leave a line feed after these two signs.
+fn ends_line(signs: [u8; 2]) -> bool {
+    match signs {
+        [before, b'\n'] => before != b'\n',
+        [_, last] => last.is_ascii_graphic(),
     }
 }
 
-/// The letter beyond ASCII at the beginning, where it is one that [`clean`] is sure to keep.
-fn letter(raw: &[u8]) -> Option<&[u8]> {
+/// How long the letter beyond ASCII at the beginning is, where it is one that [`clean`] is sure to
+/// keep.
+fn letter(raw: &[u8]) -> Option<usize> {
     const fn next(byte: u8) -> bool {
         matches!(byte, 0x80..=0xbf)
     }
@@ -406,7 +465,7 @@ fn letter(raw: &[u8]) -> Option<&[u8]> {
         [0xf0, 0x90..=0xbf, c, d, ..] if next(c) && next(d) => 4,
         _ => return None,
     };
-    Some(&raw[..length])
+    Some(length)
 }
 
 // ---- titles ----
@@ -433,6 +492,13 @@ const STATUS_WORDS: [(&str, Status); 13] = [
 /// A word counts only when a sign sets it off, or when it alone is in capitals: `Cancelled flights:
 /// a history` is a title.
 pub fn status_prefix(title: &str) -> Option<(Status, &str)> {
+    // Nearly all titles.
+    if let [first, ..] = title.as_bytes()
+        && first.is_ascii_alphanumeric()
+        && !b"acgpr".contains(&first.to_ascii_lowercase())
+    {
+        return None;
+    }
     let opening = |c: char| c.is_whitespace() || "[(*{!<-–—~_#".contains(c);
     let bare = title.trim_start_matches(opening);
     let opened = !title[..title.len() - bare.len()].trim().is_empty();
@@ -470,7 +536,7 @@ pub fn http_url(text: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     let head = text.get(..8).unwrap_or(text).to_ascii_lowercase();
-    if !(head.starts_with("http://") || head.starts_with("https://")) || text.len() > 8192 {
+    if !(head.starts_with("http://") || head.starts_with("https://")) || text.len() > LONGEST_URL {
         return None;
     }
     let url = Url::parse(text).ok()?;
@@ -478,16 +544,35 @@ pub fn http_url(text: &str) -> Option<String> {
     Some(url.into())
 }
 
+/// As [`http_url`], for many addresses of one site: what comes before the path is remembered.
+pub fn http_url_of(text: &str, site: &mut String) -> Option<String> {
+    let path = text.trim_ascii().strip_prefix(site.as_str()).filter(|_| !site.is_empty());
+    if path.is_some_and(|path| path.starts_with('/') && is_canonical_path(path.as_bytes()))
+        && text.len() <= LONGEST_URL
+    {
+        return Some(text.trim_ascii().to_owned());
+    }
+    let url = http_url(text)?;
+    if let Some(slash) = canonical_site(&url) {
+        url[..slash].clone_into(site);
+    }
+    Some(url)
+}
+
+const LONGEST_URL: usize = 8192;
+
 /// Whether an http(s) address stands as [`Url`] would write it: such a one is not taken apart.
 /// Says no to some that do.
 fn is_canonical_url(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
-        return false;
-    };
-    let Some(slash) = memchr(b'/', rest.as_bytes()).filter(|_| text.len() <= 8192) else {
-        return false;
-    };
-    let (host, path) = rest.as_bytes().split_at(slash);
+    text.len() <= LONGEST_URL
+        && canonical_site(text).is_some_and(|slash| is_canonical_path(&text.as_bytes()[slash..]))
+}
+
+/// Where the path of such an address begins, if what comes before it stands as it should.
+fn canonical_site(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let slash = memchr(b'/', rest.as_bytes())?;
+    let host = &rest.as_bytes()[..slash];
     // No numbers of IPv4, and nothing that IDNA has a say in.
     let mut labels = host.split(|byte| *byte == b'.');
     let is_label = |label: &[u8]| {
@@ -497,15 +582,17 @@ fn is_canonical_url(text: &str) -> bool {
             && label.last() != Some(&b'-')
     };
     let is_top = |label: &[u8]| !label.is_empty() && label.iter().all(u8::is_ascii_lowercase);
-    if host.len() > 253 || !labels.next_back().is_some_and(is_top) || !labels.all(is_label) {
-        return false;
-    }
-    let mut last = 0;
-    path.iter().all(|&byte| {
-        // `/./` and `/../` are taken out, also as `%2e`: neither sign fits after a slash.
-        let fits = PATH[byte as usize] > last;
-        last = u8::from(byte == b'/');
-        fits
+    let fits = host.len() <= 253 && is_top(labels.next_back()?) && labels.all(is_label);
+    fits.then_some(text.len() - rest.len() + slash)
+}
+
+/// Whether [`Url`] leaves a path or query as it is.
+fn is_canonical_path(path: &[u8]) -> bool {
+    all(path, |sign, next| {
+        let is_plain = (sign | 0x20).is_ascii_lowercase() & (sign >= b'A')
+            | matches!(sign, b'('..=b':' | b'%' | b'&' | b'!' | b'=' | b'?' | b'@' | b'_' | b'~');
+        // `/./` and `/../` are taken out, also as `%2e`.
+        is_plain & ((sign != b'/') | ((next != b'.') & (next != b'%')))
     })
 }
 
@@ -543,11 +630,12 @@ pub fn join_link(text: &str) -> Option<JoinLink> {
     schemes.take(64).find_map(|(at, host)| meeting(&text[at..], host))
 }
 
+const LONGEST_LINK: usize = 4096;
+
 /// Where the link ends that a text begins with.
 fn link_end(text: &str) -> usize {
-    const LONGEST: usize = 4096;
-    let plain = text.bytes().take(LONGEST).take_while(|byte| LINK[*byte as usize]).count();
-    if plain == LONGEST || text.as_bytes().get(plain).is_none_or(u8::is_ascii) {
+    let plain = text.bytes().take(LONGEST_LINK).take_while(|byte| LINK[*byte as usize]).count();
+    if plain == LONGEST_LINK || text.as_bytes().get(plain).is_none_or(u8::is_ascii) {
         return plain;
     }
     let ends = |c: char| match c {
@@ -555,7 +643,7 @@ fn link_end(text: &str) -> usize {
         c => c.is_whitespace() || c.is_control(),
     };
     let mut chars = text.char_indices();
-    let end = chars.by_ref().take(LONGEST).find(|(_, c)| ends(*c)).or_else(|| chars.next());
+    let end = chars.by_ref().take(LONGEST_LINK).find(|(_, c)| ends(*c)).or_else(|| chars.next());
     end.map_or(text.len(), |(at, _)| at)
 }
 
@@ -574,42 +662,16 @@ const LINK: [bool; 256] = {
     link
 };
 
-/// Bytes that [`Url`] leaves as they are in a path or query; 1 for those that it may not behind a
-/// slash.
-const PATH: [u8; 256] = {
-    let mut path = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        path[byte] = match byte as u8 {
-            b'.' | b'%' => 1,
-            b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'/'
-            | b'-'
-            | b'_'
-            | b'~'
-            | b'?'
-            | b'='
-            | b'&'
-            | b'+'
-            | b','
-            | b':'
-            | b'@'
-            | b'!'
-            | b'*'
-            | b'('
-            | b')' => 2,
-            _ => 0,
-        };
-        byte += 1;
-    }
-    path
-};
-
 /// Reads the meeting link that a text begins with; its host begins at `host`. What follows it need
 /// not be set off.
 fn meeting(text: &str, host: usize) -> Option<JoinLink> {
+    match is_elsewhere(&text.as_bytes()[host..]) {
+        true => None,
+        false => way_in(text, host),
+    }
+}
+
+fn way_in(text: &str, host: usize) -> Option<JoinLink> {
     let text = &text[..link_end(text)];
     let host_end = text[host..].bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
     let host_end = host_end.map_or(text.len(), |end| host + end);
@@ -661,6 +723,31 @@ fn meeting(text: &str, host: usize) -> Option<JoinLink> {
     };
     let url = http_url(&text[..host_end + length])?;
     Some(JoinLink { service: service.to_owned(), url })
+}
+
+/// Whether a link, from its host on, is sure to lead to no meeting. Most links do.
+fn is_elsewhere(link: &[u8]) -> bool {
+    let is_of_host = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let end = link.iter().position(|byte| !is_of_host(byte)).unwrap_or(link.len());
+    let (host, path) = link.split_at(end);
+    let top = host.iter().rposition(|byte| *byte == b'.').map_or(host, |dot| &host[dot..]);
+    if matches!(top, b".us" | b".com" | b".me" | b".si" | b".vc" | b".microsoft")
+        || host.starts_with(b"jitsi.")
+        || !matches!(path, [b'/', ..])
+    {
+        return false;
+    }
+    let mut before = b' ';
+    for byte in path.iter().take(LONGEST_LINK) {
+        if !byte.is_ascii() || before == b'/' && matches!(byte, b'b' | b'r') {
+            return false;
+        }
+        if !LINK[*byte as usize] {
+            break;
+        }
+        before = *byte;
+    }
+    true
 }
 
 /// `/b/abc-def-ghi`, `/rooms/abc-def-ghi-jkl/join`: what Greenlight calls its rooms.
@@ -1132,7 +1219,8 @@ mod tests {
             assert_eq!(read.map(|read| (read.text, read.tidy)), expected, "{raw:?}");
         }
         assert_eq!(read(b"caf\xe9 x", 100, &mut Vec::new()), None);
-        assert_eq!(read(b"caf\xc3\r\n \xa9", 100, &mut Vec::new()), None);
+        let folded = read(b"caf\xc3\r\n \xa9", 100, &mut Vec::new()).unwrap();
+        assert_eq!((folded.text.as_str(), folded.breaks), ("café", 1));
         assert_eq!(read(&[b'x'; 101], 100, &mut Vec::new()), None);
     }
 
@@ -1174,7 +1262,7 @@ mod tests {
     proptest! {
         #[test]
         fn reading_at_once_is_reading_in_steps(
-            text in "(\\PC|[a-z ]{0,20}|\\\\[nN,;\\\\x]?|[éèü’“日👩]|[\u{200b}\u{ad}\u{85}\t]){0,40}",
+            text in "([a-z ]{0,20}|\\\\[nN,;\\\\x]?|[éèü’“日👩]){0,40}|(\\PC|[a-z ]{0,20}|\\\\[nN,;\\\\x]?|[éèü’“日👩]|[\u{200b}\u{ad}\u{85}\t]){0,40}",
             width in 1_usize..80,
             fold in "(\r\n|\n|\r)[ \t]",
         ) {
@@ -1191,8 +1279,40 @@ mod tests {
         }
 
         #[test]
+        fn a_single_line_is_left_as_it_is(text in "([a-z]{1,6}|[ é]){0,20}|([ -~]{0,5}|[\u{a0}\u{2003}\u{3000}\u{ad}éö日\t\n  ]){0,12}") {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            prop_assert_eq!(single_line(&*text), words.join(" "));
+            if is_single_line(&text) {
+                prop_assert_eq!(&words.join(" "), &text);
+                prop_assert!(!text.contains(char::is_control));
+            }
+        }
+
+        #[test]
+        fn what_leads_elsewhere_leads_to_no_meeting(
+            host in "(meet|jitsi|8x8|a-b|zoom|teams|webex|x@y|É){0,2}(\\.(us|vc|edu|com|me|jit\\.si|microsoft|live|cloud)){0,2}(:8)?",
+            path in "([/?# ]|/b/|/rooms/|/bigbluebutton/|abc-def-ghi|[a-z<.é]|/j/123456789|/meet/){0,6}",
+        ) {
+            let link = format!("{host}{path}");
+            if is_elsewhere(link.as_bytes()) {
+                prop_assert_eq!(way_in(&format!("https://{link}"), 8), None);
+            }
+        }
+
+        #[test]
+        fn a_site_known_before_changes_no_address(
+            sites in prop::collection::vec("https?://(a\\.edu|[a-z0-9.:-]{1,8})|[ -~]{0,6}", 1..3),
+            paths in prop::collection::vec("/(/|\\.|%2e|[!-~]|[a-z]){0,9}| ?[ -~é]{0,4}", 1..6),
+        ) {
+            let mut site = String::new();
+            for address in sites.iter().flat_map(|site| paths.iter().map(move |path| format!("{site}{path}"))) {
+                prop_assert_eq!(http_url_of(&address, &mut site), http_url(&address));
+            }
+        }
+
+        #[test]
         fn a_canonical_address_stays_as_it_is(
-            host in "[a-z0-9-]{1,5}(\\.([a-z0-9-]{1,4}|xn--[a-z]{2})){0,3}",
+            host in "a\\.edu|[a-z0-9-]{1,5}(\\.([a-z0-9-]{1,4}|xn--[a-z]{2})){0,3}",
             path in "(/|\\.|\\.\\.|%2e|%|[!-~]|[a-z]{3}){0,8}",
         ) {
             let address = format!("https://{host}/{path}");

@@ -1,9 +1,10 @@
 //! Wall times, zone names and instants (RFC 5545, 3.3.4, 3.3.5, 3.2.19).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use jiff::tz::{Offset, TimeZone, TimeZoneDatabase};
-use jiff::{Timestamp, civil};
+use jiff::{SignedDuration, Timestamp, civil};
 use serde::{Deserialize, Serialize};
 use windows_timezones::WindowsTimezone;
 
@@ -52,6 +53,20 @@ pub fn resolve(local: civil::DateTime, zone: &TimeZone) -> Timestamp {
     } else {
         Timestamp::MIN
     })
+}
+
+/// A range of wall times, around one if possible, between which a zone's clocks are not changed.
+pub(super) fn steady(local: civil::DateTime, zone: &TimeZone) -> Range<civil::DateTime> {
+    // More than any offset from UTC.
+    let most = SignedDuration::from_hours(26);
+    let at = resolve(local, zone);
+    // Neither of them has a change at the instant that is given.
+    let behind = at.checked_add(SignedDuration::from_secs(1)).unwrap_or(at);
+    let utc = |at| TimeZone::UTC.to_datetime(at);
+    let (last, next) = (zone.preceding(behind).next(), zone.following(at).next());
+    let from = last.map(|last| utc(last.timestamp()).saturating_add(most));
+    let to = next.map(|next| utc(next.timestamp()).saturating_sub(most));
+    from.unwrap_or(civil::DateTime::MIN)..to.unwrap_or(civil::DateTime::MAX)
 }
 
 /// The instant a number of seconds after the epoch, or the nearest that can be told.
@@ -563,6 +578,36 @@ mod tests {
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn clocks_run_on_where_they_are_said_to() {
+        let zones = Zones::default();
+        let hours = |n: i64| SignedDuration::from_hours(n);
+        let names = ["America/New_York", "Africa/Casablanca", "Pacific/Apia", "Asia/Kolkata"];
+        for zone in names.map(|name| zones.get(name).unwrap()) {
+            let mut local = civil::date(2005, 1, 1).at(0, 30, 0, 0);
+            let mut held = 0;
+            while local.year() < 2040 {
+                let range = steady(local, &zone);
+                // Whatever was asked for, what it says must be true.
+                let most = range.end.min(range.start.saturating_add(hours(24 * 2000)));
+                let mut at = range.start.max(civil::date(1990, 1, 1).at(0, 0, 0, 0));
+                while at < most {
+                    let found = zone.to_ambiguous_timestamp(at);
+                    assert!(!found.is_ambiguous(), "{zone:?} {local} {at}");
+                    at =
+                        at.saturating_add(hours(if at < range.start + hours(60) { 1 } else { 11 }));
+                }
+                held += u32::from(range.contains(&local));
+                local = local.saturating_add(hours(24 * 23 + 1));
+            }
+            assert!(held > 400, "{zone:?} {held}");
+        }
+        // At the instant of a change itself.
+        let zone = zones.get("America/New_York").unwrap();
+        let range = steady(civil::date(2026, 3, 8).at(3, 0, 0, 0), &zone);
+        assert!(!range.contains(&civil::date(2026, 3, 8).at(2, 30, 0, 0)));
     }
 
     #[test]

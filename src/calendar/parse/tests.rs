@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
-use super::super::{Health, Window, recur};
+use super::line::{plain_head, plain_param};
 use super::*;
+use crate::{Health, JoinLink, Recurrence, Status, When, Window, recur};
 
 /// Reads with an audience in New York.
 fn read_ny(body: impl AsRef<[u8]>) -> Calendar {
@@ -475,6 +476,50 @@ fn known_events_are_not_parsed_again() {
 }
 
 #[test]
+fn behind_a_known_event_a_warning_names_the_line_of_its_own() {
+    let zones = Zones::default();
+    let options = ReadOptions {
+        zones: &zones,
+        feed_zone: None,
+        audience_zone: &TimeZone::UTC,
+        charset: None,
+    };
+    let feed = |end: &str, zone: &str| {
+        format!(
+            "BEGIN:VCALENDAR\nBEGIN:VEVENT\nUID:1\nDTSTART:20261202\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:2\nDTSTART;TZID={zone}:20261203T120000\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:3\nDTSTART:20261203\nSUMMARY:Folded\n  title\n{end}\nEND:VEVENT\n\
+             BEGIN:VEVENT\nUID:4\nEND:VEVENT\nEND:VCALENDAR\n"
+        )
+    };
+    let said = |body: String, known: &dyn Fn(u128) -> bool| -> Vec<String> {
+        let read = read(body.as_bytes(), &options, known);
+        read.calendar.warnings.iter().map(Warning::to_string).collect()
+    };
+    assert_eq!(
+        said(feed("DTEND:soon", "Mars"), &|_| false),
+        [
+            "line 8: event 2: time zone Mars is not known; taken to be the feed's zone",
+            "line 15: event 3: DTEND soon is not a date; ignored",
+            "line 17: event 4: has no DTSTART; left out",
+        ]
+    );
+    let first = read(feed("DTEND:20261204", "UTC").as_bytes(), &options, &|_| false);
+    let known = |fingerprint| first.fingerprints.contains(&fingerprint);
+    assert_eq!(
+        said(feed("DTEND:soon", "Mars"), &known),
+        [
+            "event 2: on its line 3: time zone Mars is not known; taken to be the feed's zone",
+            "event 3: on its line 6: DTEND soon is not a date; ignored",
+            "event 4: has no DTSTART; left out",
+        ]
+    );
+    // A zone that comes twice is one warning, there too.
+    let twice = feed("X-A:1", "Mars:20261203T110000\nDTEND;TZID=Mars");
+    assert_eq!(said(twice, &known).len(), 2);
+}
+
+#[test]
 fn what_comes_after_the_events_counts_for_them() {
     let zones = Zones::default();
     let options = ReadOptions {
@@ -719,6 +764,40 @@ fn line() -> impl Strategy<Value = String> {
     (name, value).prop_map(|(name, value)| format!("{name}{value}"))
 }
 
+/// A name, and the rest of a line that begins with it.
+fn common_line() -> impl Strategy<Value = (String, String)> {
+    let text = "(\\\\[nN,;\\\\x]|[ -~]{0,30}|[éü“日👩<&>]|\u{200d}|https://(zoom\\.us/j/123456789|a\\.edu/b)){0,8}";
+    let of = |names: &[&'static str], value: BoxedStrategy<String>| {
+        (prop::sample::select(names.to_vec()), value)
+            .prop_map(|(name, value)| (name.to_owned(), format!(":{value}")))
+            .boxed()
+    };
+    let names =
+        ["SUMMARY", "DESCRIPTION", "LOCATION", "CATEGORIES", "UID", "STATUS", "SEQUENCE", "X-B"];
+    let texts = of(&names, text.boxed());
+    let lower = of(&["summary", "Url", "Location"], "[a-z:/.%?]{0,30}".boxed());
+    let links = of(&["URL", "CONFERENCE", "ATTACH"], "https://[a-z.]{1,9}/[ -~]{0,20}".boxed());
+    let params = prop::sample::select(vec![
+        "",
+        ";TZID=Europe/Berlin",
+        ";TZID=America/New_York",
+        ";TZID=Nowhere",
+        ";VALUE=DATE",
+        ";VALUE=DATE;TZID=Europe/Berlin",
+        ";TZID=\"Europe/Berlin\"",
+    ]);
+    let date = "2026(1202|0308|0329)(T(02|12|00)[03]000Z?)?";
+    let names = prop::sample::select(vec!["DTEND", "EXDATE", "RDATE", "RECURRENCE-ID"]);
+    let dates = (names, params, date)
+        .prop_map(|(name, params, date)| (name.to_owned(), format!("{params}:{date}")));
+    let people = ("Jane|A B|[ -~]{0,9}", "(;ROLE=CHAIR)?", "[a-z@%]{0,9}");
+    let people = people.prop_filter_map("a quote", |(name, role, address)| {
+        let rest = format!(";CN=\"{name}\"{role}:mailto:{address}");
+        (!name.contains(['"', '^'])).then(|| ("ORGANIZER".to_owned(), rest))
+    });
+    prop_oneof![4 => texts, 1 => lower, 2 => links, 4 => dates, 2 => people]
+}
+
 fn read_and_expand(body: &[u8]) {
     let calendar = read_ny(body);
     let zones = Zones::default();
@@ -777,12 +856,13 @@ proptest! {
     ) {
         let text: String = params.iter().map(|(name, value)| format!(";{name}={value}")).collect();
         let line = format!("X{text}:a:b");
-        if let Some((name, plain, value)) = plain_head(&line) {
+        if let Some((name, plain, value)) = plain_head(line.as_bytes(), &mut LastParams::default()) {
             prop_assert_eq!(name, None);
-            let read = super::params(&line[..value - 1]).unwrap();
+            let read = super::line::params(&line[..value - 1]).unwrap();
             for (name, values) in &read {
                 let first = read.iter().find(|(other, _)| other == name).map(|(_, values)| &values[0]);
                 prop_assert_eq!(values.len(), 1);
+                let plain = std::str::from_utf8(plain).unwrap();
                 prop_assert_eq!(plain_param(plain, name), first.map(String::as_str));
             }
         }
@@ -834,6 +914,74 @@ proptest! {
         prop_assert_eq!(whole.calendar.newest_stamp, cut.calendar.newest_stamp);
         prop_assert_eq!(whole.amendments, cut.amendments);
         prop_assert_eq!(whole.present_uids, cut.present_uids);
+    }
+
+    #[test]
+    fn dates_of_the_common_form_are_read_as_any(
+        text in "[0-9]{8}T[0-9]{6}Z?|[0-2]{4}[01][0-9][0-3][0-9]T[0-2][0-9][0-5][0-9][0-5][0-9]Z?",
+        (at, byte) in (0..16_usize, prop_oneof![any::<u8>(), prop::sample::select(b"/:/:T".to_vec())]),
+    ) {
+        for spoilt in [false, true] {
+            let mut bytes = text.clone().into_bytes();
+            if spoilt && at < bytes.len() {
+                bytes[at] = byte;
+            }
+            let any = std::str::from_utf8(&bytes).ok().and_then(DateValue::any);
+            match DateValue::basic(&bytes) {
+                Some(basic) => prop_assert_eq!(Some(basic), any),
+                // The end of a day, and leap seconds.
+                None if !spoilt && &text[9..11] != "24" && &text[13..15] != "60" => {
+                    prop_assert_eq!(any, None);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Lines of the common form are read in a way of their own. A parameter with an escape leaves
+    /// that form, and changes nothing else.
+    #[test]
+    fn the_common_form_reads_as_any_other(
+        events in prop::collection::vec(prop::collection::vec(common_line(), 0..12), 1..4),
+        width in 8..80_usize,
+        bare in any::<bool>(),
+    ) {
+        let (end, mut common, mut other) = (if bare { "\n" } else { "\r\n" }, String::new(), String::new());
+        let mut add = |name: &str, rest: &str| {
+            let escape = if matches!(name, "BEGIN" | "END") { "" } else { ";X-A=^^" };
+            for (body, line) in [
+                (&mut common, format!("{name}{rest}")),
+                (&mut other, format!("{name}{escape}{rest}")),
+            ] {
+                let mut room = width;
+                for c in line.chars() {
+                    if room == 0 {
+                        let _ = write!(body, "{end} ");
+                        room = width;
+                    }
+                    body.push(c);
+                    room -= 1;
+                }
+                body.push_str(end);
+            }
+        };
+        for lines in &events {
+            add("BEGIN", ":VEVENT");
+            add("DTSTART", ";TZID=Europe/Berlin:20261202T120000");
+            for (name, rest) in lines {
+                add(name, rest);
+            }
+            add("END", ":VEVENT");
+        }
+        let wrap = |body: String| {
+            read_ny(format!("BEGIN:VCALENDAR{end}{body}END:VCALENDAR{end}"))
+        };
+        let (common, other) = (wrap(common), wrap(other));
+        prop_assert_eq!(&common.events, &other.events);
+        let said = |calendar: Calendar| -> Vec<(Option<String>, String)> {
+            calendar.warnings.into_iter().map(|warning| (warning.event, warning.message)).collect()
+        };
+        prop_assert_eq!(said(common), said(other));
     }
 
     /// What says the same, in another form, reads the same.

@@ -27,13 +27,13 @@ impl Visitor for Scan {
         self.stamps.push(stamp.map(|line| line.bytes.to_vec()));
     }
 
-    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool {
+    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<usize> {
         if !sure && !is_one(slice.bytes) {
-            return false;
+            return None;
         }
         self.events.push((slice.line, slice.bytes.to_vec(), slice.hash));
         self.stamps.push(slice.stamp.map(|line| line.bytes.to_vec()));
-        true
+        Some(memchr_iter(b'\n', slice.bytes).count())
     }
 
     fn header(&mut self, line: RawLine<'_>) {
