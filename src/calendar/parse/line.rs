@@ -20,7 +20,7 @@ macro_rules! names {
         pub(super) enum Name { $($name),* }
 
         impl Name {
-            const ALL: [Name; [$(Name::$name),*].len()] = [$(Name::$name),*];
+            pub(super) const ALL: [Name; [$(Name::$name),*].len()] = [$(Name::$name),*];
 
             /// By its beginning, see [`beginning`].
             fn of_beginning(beginning: u64) -> Option<Name> {
@@ -28,7 +28,7 @@ macro_rules! names {
                     $(#[allow(non_upper_case_globals)]
                     pub(super) const $name: u64 = super::beginning($text);)*
                 }
-                // Those of Microsoft begin alike: the second is found by its whole name.
+                // Of two that begin alike the second is found by its whole name.
                 #[allow(unreachable_patterns)]
                 Some(match beginning {
                     $(beginnings::$name => Name::$name,)*
@@ -37,7 +37,7 @@ macro_rules! names {
             }
 
             /// `name` is in upper case.
-            fn of_upper(name: &[u8]) -> Option<Name> {
+            pub(super) fn of_upper(name: &[u8]) -> Option<Name> {
                 Some(match name {
                     $($text => Name::$name,)*
                     _ => return None,
@@ -97,7 +97,7 @@ impl Name {
     const LONGEST: usize = 32;
 
     /// The name that a line begins with, where it is one that is read and stands in upper case.
-    fn at(line: &[u8]) -> Option<Name> {
+    pub(super) fn at(line: &[u8]) -> Option<Name> {
         let word = u64::from_le_bytes(*line.first_chunk()?);
         // The two signs behind a name differ in the lowest bit alone: their bytes become zero.
         let signs = (word | ONES) ^ (ONES * b';' as u64);

@@ -917,6 +917,28 @@ proptest! {
     }
 
     #[test]
+    fn a_name_is_told_by_its_beginning(
+        name in prop::sample::select(Name::ALL.to_vec()),
+        more in "|[A-Z\0-]{1,3}",
+        end in "[:;]|[ -~]",
+        rest in "[ -~]{0,12}",
+    ) {
+        let stated = format!("{name}{more}");
+        let line = format!("{stated}{end}{rest}");
+        let whole = line.split([':', ';']).next().filter(|whole| whole.len() < line.len());
+        let found = Name::at(line.as_bytes());
+        match whole.and_then(|whole| Name::of_upper(whole.as_bytes())) {
+            // Others go the long way.
+            None => prop_assert_eq!(found, None),
+            Some(name) => {
+                let second = matches!(name, Name::SkypeTeams | Name::OffsetTo);
+                let may_be_missed = second || line.len() < 8;
+                prop_assert!(found == Some(name) || found.is_none() && may_be_missed);
+            }
+        }
+    }
+
+    #[test]
     fn dates_of_the_common_form_are_read_as_any(
         text in "[0-9]{8}T[0-9]{6}Z?|[0-2]{4}[01][0-9][0-3][0-9]T[0-2][0-9][0-5][0-9][0-5][0-9]Z?",
         (at, byte) in (0..16_usize, prop_oneof![any::<u8>(), prop::sample::select(b"/:/:T".to_vec())]),
