@@ -182,8 +182,10 @@ async fn until_stopped(pipeline: &Arc<Pipeline>) -> anyhow::Result<()> {
     let deliver = deliver_loop(pipeline, &outbox, signs);
     tokio::pin!(deliver);
     tokio::select! {
-        end = poll_loop(pipeline, &news, &progress) => return Ok(end?),
+        // What has fallen due goes before all else that can go on.
+        biased;
         end = plan_loop(pipeline, &news, &outbox, &progress, longest) => return Ok(end?),
+        end = poll_loop(pipeline, &news, &progress) => return Ok(end?),
         end = &mut deliver => return Ok(end?),
         never = interact(pipeline, inbox, &news) => match never {},
         signal = signals.next() => info!(signal, "stopping"),
