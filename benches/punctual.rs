@@ -4,8 +4,12 @@
 //! What runs is [`beadle::app::run`], with all its loops and a database file that is written through
 //! to the disk, while a Discord that answers at once is sent what is due. In each round a bare queue
 //! of tokio, on the same due times, says what the machine can do at that moment; only the ratios
-//! mean anything. The due times are spread at random over whole seconds, which is all that calendars
-//! know: so they come in herds, one a second. Then all are the same.
+//! mean anything. There are three sorts of due times:
+//!
+//! - spread: at random, to the millisecond;
+//! - seconds: at random, to the second, which is all that most calendars know, so that they come in
+//!   herds, one a second;
+//! - herd: all at one instant.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -34,6 +38,14 @@ const CHANNELS: usize = 20;
 const AHEAD: SignedDuration = SignedDuration::from_secs(3);
 const LEAD: SignedDuration = SignedDuration::from_hours(1);
 
+/// When reminders are due.
+#[derive(Clone, Copy)]
+enum Sort {
+    Spread,
+    Seconds,
+    Herd,
+}
+
 fn main() {
     // Cargo adds `--bench`.
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -42,43 +54,57 @@ fn main() {
         (number(0).unwrap_or(10_000), number(1).unwrap_or(10), number(2).unwrap_or(3));
     tracing::subscriber::set_global_default(Watcher).unwrap();
     println!(
-        "{count} reminders, {CHANNELS} channels, {rounds} rounds; ms late: p50 / p99 / last\n"
+        "{count} reminders over {seconds} s, {CHANNELS} channels, {rounds} rounds; ms late: \
+         p50 / p99 / last\n"
     );
     println!(
-        "| load | flush to disk, p50 / p99 | bare queue | beadle, over {seconds} s | p50 | p99 | bare, at once | beadle, at once | last |"
+        "| due | load | flush to disk | bare queue | beadle | p50 | p99 | last | us a row | commits |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let mut ratios: [Vec<f64>; 3] = Default::default();
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let mut early = 0;
+    let sorts = [("spread", Sort::Spread), ("seconds", Sort::Seconds), ("herd", Sort::Herd)];
+    let mut found: [Vec<[f64; 6]>; 3] = Default::default();
     for round in 0..rounds {
-        let disk = flushes();
-        let due = offsets(count, seconds as u64, round as u64);
-        let bare = Lateness::of(bare_queue(&due));
-        let over = beadle(&due);
-        let herd = vec![SignedDuration::ZERO; count];
-        let bare_herd = Lateness::of(bare_tasks(count));
-        let at_once = beadle(&herd);
-        early += over.1 + at_once.1;
-        let (over, at_once) = (Lateness::of(over.0), Lateness::of(at_once.0));
-        let found = [over.p50 / bare.p50, over.p99 / bare.p99, at_once.last / bare_herd.last];
-        println!(
-            "| {} | {:.2} / {:.2} | {bare} | {over} | {:.2} x | {:.2} x | {bare_herd} | {at_once} | {:.2} x |",
-            load(),
-            disk.p50,
-            disk.p99,
-            found[0],
-            found[1],
-            found[2]
-        );
-        for (all, one) in ratios.iter_mut().zip(found) {
-            all.push(one);
+        for ((name, sort), found) in sorts.iter().zip(&mut found) {
+            let disk = flushes();
+            let due = offsets(*sort, count, seconds as u64, round as u64);
+            let bare = Lateness::of(match sort {
+                Sort::Herd => bare_tasks(count),
+                _ => bare_queue(&due),
+            });
+            let run = beadle(&due);
+            early += run.late.iter().filter(|late| **late < 0.0).count();
+            let late = Lateness::of(run.late);
+            let [p50, p99, last] =
+                [late.p50 / bare.p50, late.p99 / bare.p99, late.last / bare.last];
+            // Of the herd, where nothing else is waited for.
+            let a_row = late.last * 1000.0 / count as f64;
+            let a_row_text = match sort {
+                Sort::Herd => format!("{a_row:.1}"),
+                _ => String::new(),
+            };
+            println!(
+                "| {name} | {} | {disk} | {bare} | {late} | {p50:.2} x | {p99:.2} x | {last:.2} x | \
+                 {a_row_text} | {} |",
+                load(),
+                run.commits
+            );
+            found.push([late.p50, late.p99, late.last, p50, p99, last]);
         }
     }
-    let [p50, p99, last] = ratios.map(|mut all| {
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    });
-    println!("\nmedians: p50 {p50:.2} x, p99 {p99:.2} x, herd {last:.2} x; {early} early");
+    println!("\nmedians:");
+    for ((name, _), found) in sorts.iter().zip(&found) {
+        let [p50, p99, last, p50_x, p99_x, last_x] = std::array::from_fn(|at| {
+            let mut all: Vec<f64> = found.iter().map(|one| one[at]).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        });
+        println!(
+            "{name}: p50 {p50:.2} ms ({p50_x:.2} x), p99 {p99:.2} ms ({p99_x:.2} x), \
+             last {last:.2} ms ({last_x:.2} x)"
+        );
+    }
+    println!("{early} early");
 }
 
 /// In milliseconds.
@@ -123,8 +149,8 @@ fn flushes() -> Lateness {
     Lateness::of(late.collect())
 }
 
-/// When each is due, after the first; in order, each second as likely as any.
-fn offsets(count: usize, seconds: u64, seed: u64) -> Vec<SignedDuration> {
+/// When each is due, after the first; in order, each instant as likely as any.
+fn offsets(sort: Sort, count: usize, seconds: u64, seed: u64) -> Vec<SignedDuration> {
     let mut state = seed;
     let mut random = || {
         // SplitMix64.
@@ -134,8 +160,12 @@ fn offsets(count: usize, seconds: u64, seed: u64) -> Vec<SignedDuration> {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         z ^ (z >> 31)
     };
-    let mut due: Vec<_> =
-        (0..count).map(|_| SignedDuration::from_secs((random() % seconds) as i64)).collect();
+    let mut one = || match sort {
+        Sort::Spread => SignedDuration::from_millis((random() % (seconds * 1000)) as i64),
+        Sort::Seconds => SignedDuration::from_secs((random() % seconds) as i64),
+        Sort::Herd => SignedDuration::ZERO,
+    };
+    let mut due: Vec<_> = (0..count).map(|_| one()).collect();
     due.sort();
     due
 }
@@ -189,8 +219,15 @@ fn bare_tasks(count: usize) -> Vec<f64> {
     })
 }
 
-/// How late each was, and how many were early.
-fn beadle(due: &[SignedDuration]) -> (Vec<f64>, usize) {
+/// How a run of beadle went.
+struct Run {
+    /// Each reminder, in milliseconds.
+    late: Vec<f64>,
+    /// How many of them it took to put all into the outbox.
+    commits: usize,
+}
+
+fn beadle(due: &[SignedDuration]) -> Run {
     let folder = tempfile::tempdir().unwrap();
     let config = configuration(folder.path(), &discord());
     runtime().block_on(async {
@@ -210,11 +247,11 @@ fn beadle(due: &[SignedDuration]) -> (Vec<f64>, usize) {
             ms(due, commit.1)
         });
         let late: Vec<f64> = late.collect();
+        let commits = committed.len();
         let store = Store::open(&config.state, Access::Shared).await.unwrap();
         let counts = store.counts().await.unwrap();
         assert_eq!(counts.values().sum::<u64>(), due.len() as u64, "{counts:?}");
-        let early = late.iter().filter(|late| **late < 0.0).count();
-        (late, early)
+        Run { late, commits }
     })
 }
 

@@ -238,8 +238,10 @@ async fn until_signal(
         tokio::pin!(poll, plan, interact);
         loop {
             let signal = tokio::select! {
-                end = &mut poll => return Ok(end.map(|()| None)?),
+                // What has fallen due goes before all else that can go on.
+                biased;
                 end = &mut plan => return Ok(end.map(|()| None)?),
+                end = &mut poll => return Ok(end.map(|()| None)?),
                 end = &mut deliver => return Ok(end.map(|()| None)?),
                 never = &mut interact => match never {},
                 signal = signals.next() => signal,

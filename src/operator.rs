@@ -172,7 +172,7 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
             format!("They could not be since {}.", at(since)),
         ),
     };
-    let notification = Notification {
+    let notification = &Notification {
         source: "beadle".to_owned(),
         kind: Kind::Notice { title, text },
         zone: zone.iana_name().unwrap_or("UTC").to_owned(),
@@ -182,7 +182,7 @@ pub fn notice(incident: Incident<'_>, zone: &TimeZone, now: Timestamp) -> NewDel
     NewDelivery {
         id: delivery_id(ENDPOINT, &key),
         endpoint: ENDPOINT.to_owned(),
-        notification,
+        notification: notification.into(),
         due_at: now,
         not_after: now.saturating_add(OF_USE).unwrap_or(Timestamp::MAX),
     }
@@ -237,7 +237,9 @@ mod tests {
             .into_iter()
             .map(|incident| {
                 let told = notice(incident, &TimeZone::UTC, now);
-                let Kind::Notice { title, text } = told.notification.kind else { panic!() };
+                let Kind::Notice { title, text } = told.notification.read().unwrap().kind else {
+                    panic!()
+                };
                 format!("{title}\n  {text}\n")
             })
             .collect();

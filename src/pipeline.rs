@@ -29,7 +29,7 @@ use crate::notify::Registry;
 use crate::operator::{self, Incident};
 use crate::plan::{self, Planned, Upcoming, Watch, Wish};
 use crate::store::people::{ReminderRequest, Subject, direct_endpoint, direct_person};
-use crate::store::{FeedState, NewDelivery, Store, StoreError, delivery_id};
+use crate::store::{FeedState, NewDelivery, Store, StoreError, Written, delivery_id};
 
 use agenda::Agenda;
 pub use delivery::{Delivered, Queue};
@@ -225,11 +225,12 @@ impl Pipeline {
     fn address(&self, planned: Vec<Planned>) -> Vec<NewDelivery> {
         let mut rows = Vec::new();
         for planned in planned {
+            let notification = Written::from(&planned.notification);
             for endpoint in self.registry.endpoints(&planned.to) {
                 rows.push(NewDelivery {
                     id: delivery_id(&endpoint, &planned.dedup),
                     endpoint,
-                    notification: planned.notification.clone(),
+                    notification: notification.clone(),
                     due_at: planned.due_at,
                     not_after: planned.not_after,
                 });

@@ -12,7 +12,7 @@ use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::Pipeline;
 use beadle::plan::{Kind, Notification};
-use beadle::store::{DeliveryState, Happening, NewDelivery, delivery_id};
+use beadle::store::{DeliveryState, Happening, NewDelivery, Written, delivery_id};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use support::discord::Answer;
@@ -39,13 +39,13 @@ async fn notice(pipeline: &Pipeline, endpoint: &str, title: &str, now: &str) {
     let row = NewDelivery {
         id: delivery_id(endpoint, title),
         endpoint: endpoint.to_owned(),
-        notification: Notification {
+        notification: Written::from(&Notification {
             source: "test".to_owned(),
             kind: Kind::Notice { title: title.to_owned(), text: "text".to_owned() },
             zone: "UTC".to_owned(),
             items: Vec::new(),
             more: 0,
-        },
+        }),
         due_at: at(now),
         not_after: at(now) + SignedDuration::from_hours(100),
     };
@@ -611,13 +611,13 @@ async fn what_is_not_there_is_sent_and_its_twin_does_not_count() {
     let row = |id: &str| NewDelivery {
         id: delivery_id("channel/discord", id),
         endpoint: "channel/discord".to_owned(),
-        notification: Notification {
+        notification: Written::from(&Notification {
             source: "test".to_owned(),
             kind: Kind::Notice { title: "one".to_owned(), text: "text".to_owned() },
             zone: "UTC".to_owned(),
             items: Vec::new(),
             more: 0,
-        },
+        }),
         due_at: at("2026-03-05T09:00"),
         not_after: at("2026-03-06T09:00"),
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 use beadle::plan::{Kind, Notification};
 use beadle::store::{
     Access, Delivery, DeliveryState, Happening, NewDelivery, Settlement, Store, StoreError,
-    delivery_id,
+    Written, delivery_id,
 };
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
@@ -26,13 +26,13 @@ fn delivery(name: &str, endpoint: &str) -> NewDelivery {
     NewDelivery {
         id: delivery_id(endpoint, name),
         endpoint: endpoint.to_owned(),
-        notification: Notification {
+        notification: Written::from(&Notification {
             source: name.to_owned(),
             kind: Kind::Welcome,
             zone: "UTC".to_owned(),
             items: Vec::new(),
             more: 0,
-        },
+        }),
         due_at: at(0),
         not_after: at(1000),
     }
@@ -327,9 +327,10 @@ async fn only_what_a_message_may_wait_for_is_looked_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
     let change = |name: &str, endpoint: &str| {
-        let mut row = delivery(name, endpoint);
-        row.notification.kind = Kind::Changes;
-        row
+        let row = delivery(name, endpoint);
+        let notification = row.notification.read().unwrap();
+        let notification = Written::from(&Notification { kind: Kind::Changes, ..notification });
+        NewDelivery { notification, ..row }
     };
     let held = [change("1", "a"), change("2", "a"), change("3", "b"), change("4", "c")];
     store.commit_due(&held, &[], at(0)).await.unwrap();

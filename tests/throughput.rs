@@ -20,7 +20,7 @@ use beadle::notify;
 use beadle::notify::discord::Http;
 use beadle::pipeline::{Delivered, Pipeline};
 use beadle::plan::{Kind, Notification};
-use beadle::store::{NewDelivery, delivery_id};
+use beadle::store::{NewDelivery, Written, delivery_id};
 use jiff::SignedDuration;
 use serde_json::json;
 use support::wire::{Reply, Request, Wire};
@@ -144,13 +144,13 @@ async fn fill(pipeline: &Pipeline, counts: &[usize]) {
             rows.push(NewDelivery {
                 id: delivery_id(&endpoint, &title),
                 endpoint,
-                notification: Notification {
+                notification: Written::from(&Notification {
                     source: "test".to_owned(),
                     kind: Kind::Notice { title, text },
                     zone: "UTC".to_owned(),
                     items: Vec::new(),
                     more: 0,
-                },
+                }),
                 due_at: at(NOW) - SignedDuration::from_secs(30),
                 not_after: at(NOW) + SignedDuration::from_hours(9),
             });

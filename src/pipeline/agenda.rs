@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, warn};
 
 use crate::calendar::Warning;
-use crate::plan::{self, Digest, Kind, Planned, Watch};
-use crate::store::{Delivery, StoreError};
+use crate::plan::{self, Digest, Planned, Watch};
+use crate::store::{Delivery, NewDelivery, StoreError};
 
 use super::{PATIENCE, Pipeline, lock};
 
@@ -25,8 +25,8 @@ pub(super) struct Agenda {
     pub(super) done: Option<Timestamp>,
     /// Up to when `queue` is complete; none when it must be made anew.
     until: Option<Timestamp>,
-    /// Latest first, so that the next one is popped.
-    queue: Vec<Planned>,
+    /// Rows of the outbox to be. Latest first, so that the next one is popped.
+    queue: Vec<NewDelivery>,
     /// How often the events have changed.
     edition: u64,
     /// The edition that `queue` was made of.
@@ -54,7 +54,7 @@ impl Agenda {
 
     /// Takes what was made of the events of that edition, latest first. Where they have changed
     /// meanwhile it is made again the next time.
-    fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<Planned>) {
+    fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<NewDelivery>) {
         self.until = (self.edition == edition).then_some(until);
         self.queue = queue;
         self.made_of = edition;
@@ -78,18 +78,19 @@ impl Pipeline {
 
         let (mut due, edition) = self.pop_due(now);
         let missed = due.len();
-        due.retain(|planned| planned.not_after > now);
+        due.retain(|reminder| reminder.not_after > now);
         let dropped = missed - due.len();
         if dropped > 0 {
             warn!(dropped, "reminders dropped: their events had begun");
         }
         newest_lead_only(&mut due, now);
-        let sources = self.by_schedule(&mut due, after, now).await?;
+        let reminders = due.len();
+        let (scheduled, sources) = self.by_schedule(after, now).await?;
+        due.extend(self.address(scheduled));
 
         let mut inserted = 0;
         if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
-            let rows = self.address(due);
-            inserted = self.store.commit_due(&rows, &sources, now).await?;
+            inserted = self.store.commit_due(&due, &sources, now).await?;
             if inserted > 0 {
                 debug!(messages = inserted, until = %now, "fell due");
             }
@@ -98,9 +99,8 @@ impl Pipeline {
                 met.extend(sources);
             }
             // What was there already may have been made of other events.
-            if agenda.edition == edition && inserted == rows.len() as u64 {
-                let reminders = rows.into_iter().filter(|row| is_reminder(&row.notification.kind));
-                agenda.fresh.extend(reminders.map(|row| row.id));
+            if agenda.edition == edition && inserted == due.len() as u64 {
+                agenda.fresh.extend(due.into_iter().take(reminders).map(|row| row.id));
             }
         }
         self.lock_agenda().done = Some(now);
@@ -108,14 +108,13 @@ impl Pipeline {
         Ok(inserted)
     }
 
-    /// Adds the digests that fell due after `after`, and the welcome of watches and digests never met
-    /// before; gives those that are met now.
+    /// The digests that fell due after `after`, and the welcome of watches and digests never met
+    /// before; and those that are met now.
     async fn by_schedule(
         &self,
-        due: &mut Vec<Planned>,
         after: Timestamp,
         now: Timestamp,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<(Vec<Planned>, Vec<String>), StoreError> {
         let met = self.met().await?;
         let is_due = |digest: &Digest| plan::digest_due(digest, &self.config.timezone, after, now);
         // Most of the time there is nothing of the kind, and a reminder waits.
@@ -126,11 +125,11 @@ impl Pipeline {
                 .iter()
                 .all(|digest| met.contains(&source_of_digest(digest)) && is_due(digest).is_none())
         {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         let watches = self.watches().await?;
         let cx = self.plan_context(&watches, now);
-        let mut sources = Vec::new();
+        let (mut due, mut sources) = (Vec::new(), Vec::new());
         for watch in &watches {
             let source = source_of_watch(watch);
             if met.contains(&source) || !self.all_read(&watch.feeds).await? {
@@ -163,7 +162,7 @@ impl Pipeline {
                 sources.push(source);
             }
         }
-        Ok(sources)
+        Ok((due, sources))
     }
 
     /// When [`Pipeline::tick`] has something to do next.
@@ -173,7 +172,7 @@ impl Pipeline {
         let digests = digests.map(|digest| digest.every.next(now, &self.config.timezone));
         let agenda = {
             let agenda = self.lock_agenda();
-            agenda.queue.last().map(|planned| planned.due_at).or(agenda.until)
+            agenda.queue.last().map(|reminder| reminder.due_at).or(agenda.until)
         };
         Ok(digests.chain(agenda).min().unwrap_or(Timestamp::MAX))
     }
@@ -243,9 +242,15 @@ impl Pipeline {
             self.warn_once(feed, &Warning { line: 0, event, message });
         }
         let cx = self.plan_context(&watches, now);
-        let mut queue = plan::reminders(&cx, &upcoming, after, until);
-        queue.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));
-        queue.sort_by_key(|planned| planned.due_at);
+        let mut planned = plan::reminders(&cx, &upcoming, after, until);
+        planned.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));
+        drop(upcoming);
+        for item in planned.iter_mut().flat_map(|planned| &mut planned.notification.items) {
+            // It stands with the event, and is looked up when the message is written.
+            item.event.description = String::new();
+        }
+        let mut queue = self.address(planned);
+        queue.sort_by_key(|reminder| reminder.due_at);
         queue.reverse();
         debug!(reminders = queue.len(), until = %format_args!("{until:.3}"), "agenda made");
         self.lock_agenda().fill(edition, until, queue);
@@ -253,9 +258,9 @@ impl Pipeline {
     }
 
     /// What is due, in order, and the edition of the events that it was made of.
-    fn pop_due(&self, now: Timestamp) -> (Vec<Planned>, u64) {
+    fn pop_due(&self, now: Timestamp) -> (Vec<NewDelivery>, u64) {
         let mut agenda = self.lock_agenda();
-        let first = agenda.queue.partition_point(|planned| planned.due_at > now);
+        let first = agenda.queue.partition_point(|reminder| reminder.due_at > now);
         let mut due = agenda.queue.split_off(first);
         due.reverse();
         (due, agenda.made_of)
@@ -285,30 +290,31 @@ fn source_of_digest(digest: &Digest) -> String {
     format!("digest {}", digest.name)
 }
 
-fn is_reminder(kind: &Kind) -> bool {
-    matches!(kind, Kind::Reminder { .. })
-}
-
 /// After a pause, of several reminders missed for one event only the last is of use.
-fn newest_lead_only(due: &mut Vec<Planned>, now: Timestamp) {
+fn newest_lead_only(due: &mut Vec<NewDelivery>, now: Timestamp) {
     let late =
-        |planned: &Planned| now.duration_since(planned.due_at) > SignedDuration::from_mins(1);
+        |reminder: &NewDelivery| now.duration_since(reminder.due_at) > SignedDuration::from_mins(1);
     if !due.iter().any(late) {
         return;
     }
-    let mut newest: HashMap<(String, String), Timestamp> = HashMap::new();
-    let event = |planned: &Planned| {
-        let item = planned.notification.items.first()?;
-        Some((planned.to.clone(), format!("{}|{}|{}", item.feed, item.key, item.start)))
+    let event = |reminder: &NewDelivery| {
+        let notification = reminder.notification.read()?;
+        let item = notification.items.first()?;
+        let event = format!("{}|{}|{}", item.feed, item.key, item.start);
+        Some((reminder.endpoint.clone(), event))
     };
-    for planned in due.iter() {
-        if let Some(event) = event(planned) {
-            let at = newest.entry(event).or_insert(planned.due_at);
-            *at = planned.due_at.max(*at);
+    let mut newest: HashMap<(String, String), Timestamp> = HashMap::new();
+    let events: Vec<_> = due.iter().map(event).collect();
+    for (reminder, event) in due.iter().zip(&events) {
+        if let Some(event) = event {
+            let at = newest.entry(event.clone()).or_insert(reminder.due_at);
+            *at = reminder.due_at.max(*at);
         }
     }
-    due.retain(|planned| {
-        !late(planned) || event(planned).is_none_or(|event| newest[&event] == planned.due_at)
+    let mut events = events.iter();
+    due.retain(|reminder| {
+        let event = events.next().and_then(Option::as_ref);
+        !late(reminder) || event.is_none_or(|event| newest[event] == reminder.due_at)
     });
 }
 

@@ -150,6 +150,7 @@ impl Pipeline {
                 Err(Settlement::Dead { reason })
             } else {
                 let reply_to = self.announced_by(&delivery).await?;
+                self.complete(&mut delivery).await?;
                 match self.render(&delivery, reply_to, now) {
                     Ok((payload, rest)) => {
                         if !rest.is_empty() {
@@ -269,6 +270,21 @@ impl Pipeline {
                     && one.occurrence.start == item.start
                     && one.occurrence.event.status.is_on()
             }))
+    }
+
+    /// Adds what a reminder is kept without: the long text of its event, as it is now.
+    async fn complete(&self, delivery: &mut Delivery) -> Result<(), StoreError> {
+        if !matches!(delivery.notification.kind, Kind::Reminder { .. })
+            || delivery.payload.is_some()
+        {
+            return Ok(());
+        }
+        let items = delivery.notification.items.iter_mut();
+        for item in items.filter(|item| item.event.description.is_empty()) {
+            let text = self.store.description(&item.feed, &item.key).await?;
+            item.event.description = text.unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// One endpoint's messages, one after the other.

@@ -22,9 +22,10 @@ use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future};
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::any::{AnyArguments, AnyRow};
@@ -164,6 +165,10 @@ const PART: usize = 4096;
 /// Events written by one statement. Not more: SQLite finds the place of a `$1` by its name, one after
 /// the other, and keeps what a statement may have to undo in memory only while it is little.
 const ROWS: usize = 8;
+/// Deliveries written by one statement: they have fewer columns.
+const DELIVERY_ROWS: usize = 16;
+/// From so many on, deliveries are written with [`LARGE_CACHE`].
+const MANY_DELIVERIES: usize = 500;
 
 /// The events with an occurrence in a window, which `$1` and `$2` bound. Most begin inside it or
 /// shortly before; the others are found by an index of their own (2592000000 ms are 30 days).
@@ -261,9 +266,32 @@ pub struct NewDelivery {
     /// See [`delivery_id`].
     pub id: String,
     pub endpoint: String,
-    pub notification: Notification,
+    pub notification: Written,
     pub due_at: Timestamp,
     pub not_after: Timestamp,
+}
+
+/// A notification as the outbox keeps it. That of a reminder is written long before it is due, so
+/// that nothing of that is left to do when thousands are due at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    source: Arc<str>,
+    json: Arc<str>,
+}
+
+impl From<&Notification> for Written {
+    fn from(notification: &Notification) -> Written {
+        // All that it is made of can be written; what could not be read is given up when claimed.
+        let json = serde_json::to_string(notification).unwrap_or_default();
+        Written { source: notification.source.as_str().into(), json: json.into() }
+    }
+}
+
+impl Written {
+    /// The notification; none where it makes no sense.
+    pub fn read(&self) -> Option<Notification> {
+        serde_json::from_str(&self.json).ok()
+    }
 }
 
 /// The id of a delivery, its dedup key: the same for the same thing told to the same endpoint.
@@ -554,6 +582,20 @@ impl Store {
         Ok(self.readable(&mut connection, row.as_slice(), seen).await?.pop())
     }
 
+    /// The long text of an event as last read; none where there is none that can be read.
+    pub async fn description(&self, feed: &str, key: &EventKey) -> Result<Option<String>> {
+        let mut connection = self.connection.lock().await;
+        let row = sqlx::query(
+            "SELECT feed, key, CAST(seen AS BLOB) AS seen FROM event WHERE feed = $1 AND key = $2",
+        )
+        .bind(feed)
+        .bind(key.0.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+        let text = |row: &AnyRow| Ok(event(row, "seen")?.description);
+        Ok(self.readable(&mut connection, row.as_slice(), text).await?.pop())
+    }
+
     /// The events of all feeds that may have an occurrence in `[from, to)`, with the name and key of
     /// each. Those told to be withdrawn are not among them.
     pub async fn events_between(
@@ -703,19 +745,14 @@ impl Store {
         sources: &[String],
         now: Timestamp,
     ) -> Result<u64> {
-        let mut connection = self.connection.lock().await;
-        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let inserted = insert_deliveries(&mut tx, outbox, now).await?;
-        for source in sources {
-            sqlx::query("INSERT INTO source (name, since) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-                .bind(source.as_str())
-                .bind(now.as_millisecond())
-                .execute(&mut *tx)
-                .await?;
+        let mut connection = self.connection.lock_first().await;
+        if outbox.len() < MANY_DELIVERIES {
+            return commit_due(&mut connection, outbox, sources, now).await;
         }
-        write_watermark(&mut tx, now).await?;
-        tx.commit().await?;
-        Ok(inserted)
+        (&mut *connection).execute(LARGE_CACHE).await?;
+        let inserted = commit_due(&mut connection, outbox, sources, now).await;
+        (&mut *connection).execute(SMALL_CACHE).await?;
+        inserted
     }
 
     /// Up to when everything that fell due is in the outbox; none on the first start.
@@ -1145,9 +1182,13 @@ const PRAGMAS: &str = "
     PRAGMA synchronous = FULL;
     PRAGMA foreign_keys = ON;
     -- A page that makes no sense is damage at once.
-    PRAGMA cell_size_check = ON;
-    -- In KiB: it stays for as long as the program runs, and the system has a cache of its own.
-    PRAGMA cache_size = -256";
+    PRAGMA cell_size_check = ON";
+
+/// In KiB: it stays for as long as the program runs, and the system has a cache of its own.
+const SMALL_CACHE: &str = "PRAGMA cache_size = -256";
+/// Room for the indexes of some ten thousand rows, which are met in no order: a page that is
+/// written and does not stay goes to the disk and comes back for each row.
+const LARGE_CACHE: &str = "PRAGMA cache_size = -2048";
 
 /// Opens a database file, making it if it is not there.
 async fn connect(file: &Path) -> Result<AnyConnection> {
@@ -1160,6 +1201,7 @@ async fn connect(file: &Path) -> Result<AnyConnection> {
     connection.execute("PRAGMA busy_timeout = 10000").await?;
     integrity::recognise(&mut connection, file).await?;
     connection.execute(PRAGMAS).await?;
+    connection.execute(SMALL_CACHE).await?;
     Ok(connection)
 }
 
@@ -1368,45 +1410,83 @@ fn bind_known(
         .bind(i64::from(marks.title)))
 }
 
+async fn commit_due(
+    connection: &mut AnyConnection,
+    outbox: &[NewDelivery],
+    sources: &[String],
+    now: Timestamp,
+) -> Result<u64> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let inserted = insert_deliveries(&mut tx, outbox, now).await?;
+    for source in sources {
+        sqlx::query("INSERT INTO source (name, since) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(source.as_str())
+            .bind(now.as_millisecond())
+            .execute(&mut *tx)
+            .await?;
+    }
+    write_watermark(&mut tx, now).await?;
+    tx.commit().await?;
+    Ok(inserted)
+}
+
 async fn insert_deliveries(
     tx: &mut Tx<'_>,
     deliveries: &[NewDelivery],
     now: Timestamp,
 ) -> Result<u64> {
-    let mut inserted = 0;
     // With room for the parts that a message may turn out to have.
-    let mut positions = (0_i64..).step_by(parts::MAX_PARTS as usize);
-    for rows in deliveries.chunks(ROWS) {
+    let positions = (0_i64..).step_by(parts::MAX_PARTS as usize);
+    let mut rows: Vec<(i64, &NewDelivery)> = positions.zip(deliveries).collect();
+    // By the id, so that the index of these, which is the one that grows, is gone through once.
+    rows.sort_unstable_by(|a, b| a.1.id.cmp(&b.1.id));
+    let mut statements = rows.chunks(DELIVERY_ROWS).map(|rows| insert(rows, now));
+    let mut inserted = 0;
+    let mut next = statements.next();
+    while let Some(statement) = next {
+        // The next one is made while SQLite, in a thread of its own, is busy with this one.
+        let following = async { statements.next() };
+        let done = future::join(statement.execute(&mut **tx), following).await;
+        inserted += done.0?.rows_affected();
+        next = done.1;
+    }
+    Ok(inserted)
+}
+
+/// At most [`DELIVERY_ROWS`], each with its position.
+fn insert(rows: &[(i64, &NewDelivery)], now: Timestamp) -> Query {
+    static WHOLE: LazyLock<String> = LazyLock::new(|| statement(DELIVERY_ROWS));
+    fn statement(rows: usize) -> String {
         let row = |row: usize| {
-            let [id, endpoint, source, notification, planned, due, not_after, position] =
-                std::array::from_fn(|column| row * 8 + column + 1);
+            let [id, endpoint, source, notification, due, not_after, position] =
+                std::array::from_fn(|column| row * 7 + column + 2);
             format!(
-                "(${id},${endpoint},${source},${notification},'pending',${planned},${due},\
-                 ${not_after},${position},${due})"
+                "(${id},${endpoint},${source},${notification},'pending',$1,${due},${not_after},\
+                 ${position},${due})"
             )
         };
-        let places: Vec<String> = (0..rows.len()).map(row).collect();
-        let statement = format!(
+        let places: Vec<String> = (0..rows).map(row).collect();
+        format!(
             "INSERT INTO outbox (id, endpoint, source, notification, state, planned_at, due_at, \
                  not_after, position, attempt_at) VALUES {} ON CONFLICT (id) DO NOTHING",
             places.join(","),
-        );
-        // Safe: made of nothing but the names and numbers above.
-        let mut query: Query = sqlx::query(AssertSqlSafe(statement));
-        for (new, position) in rows.iter().zip(&mut positions) {
-            query = query
-                .bind(new.id.clone())
-                .bind(new.endpoint.clone())
-                .bind(new.notification.source.clone())
-                .bind(to_json(&new.notification)?)
-                .bind(now.as_millisecond())
-                .bind(new.due_at.as_millisecond())
-                .bind(new.not_after.as_millisecond())
-                .bind(position);
-        }
-        inserted += query.execute(&mut **tx).await?.rows_affected();
+        )
     }
-    Ok(inserted)
+    // Safe: made of nothing but the names and numbers above.
+    let query: Query = match rows.len() {
+        DELIVERY_ROWS => sqlx::query(WHOLE.as_str()),
+        fewer => sqlx::query(AssertSqlSafe(statement(fewer))),
+    };
+    rows.iter().fold(query.bind(now.as_millisecond()), |query, (position, new)| {
+        query
+            .bind(new.id.clone())
+            .bind(new.endpoint.clone())
+            .bind(new.notification.source.to_string())
+            .bind(new.notification.json.to_string())
+            .bind(new.due_at.as_millisecond())
+            .bind(new.not_after.as_millisecond())
+            .bind(*position)
+    })
 }
 
 /// Backwards, too: what falls due once more under a clock that was set back has the id it had, and

@@ -1,5 +1,6 @@
 //! What a refusal of SQLite means, whether it passes, and how to go on after it.
 
+use std::ops::{Deref, DerefMut};
 use std::panic;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +17,54 @@ use super::{Store, StoreError, connect};
 pub(super) struct Line {
     file: PathBuf,
     connection: Mutex<AnyConnection>,
+    /// Held by the one that has the connection or is the next to get it, unless it goes first.
+    door: Mutex<()>,
     distrusted: AtomicBool,
+}
+
+/// The connection, for as long as it is one's turn.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    /// Let go of before the door is: whoever goes first is before whoever waits at it.
+    connection: MutexGuard<'a, AnyConnection>,
+    _door: Option<MutexGuard<'a, ()>>,
+}
+
+impl Deref for Turn<'_> {
+    type Target = AnyConnection;
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
 }
 
 impl Line {
     pub(super) fn new(file: PathBuf, connection: AnyConnection) -> Line {
-        Line { file, connection: Mutex::new(connection), distrusted: AtomicBool::new(false) }
+        Line {
+            file,
+            connection: Mutex::new(connection),
+            door: Mutex::default(),
+            distrusted: AtomicBool::new(false),
+        }
     }
 
-    pub(super) async fn lock(&self) -> MutexGuard<'_, AnyConnection> {
+    pub(super) async fn lock(&self) -> Turn<'_> {
+        let door = self.door.lock().await;
+        Turn { connection: self.trusted().await, _door: Some(door) }
+    }
+
+    /// For what has a time at which it is to be done: it waits for what is being done now, and not
+    /// for those who wait.
+    pub(super) async fn lock_first(&self) -> Turn<'_> {
+        Turn { connection: self.trusted().await, _door: None }
+    }
+
+    async fn trusted(&self) -> MutexGuard<'_, AnyConnection> {
         let mut connection = self.connection.lock().await;
         if self.distrusted.load(Ordering::Relaxed)
             && let Ok(new) = connect(&self.file).await
