@@ -6,13 +6,14 @@
 //! of tokio, on the same due times, says what the machine can do at that moment; only the ratios
 //! mean anything. There are three sorts of due times:
 //!
-//! - spread: at random, to the millisecond;
-//! - seconds: at random, to the second, which is all that most calendars know, so that they come in
-//!   herds, one a second;
+//! - spread: at random, to the millisecond. As calendars know only seconds, it is the leads that
+//!   are shorter by some milliseconds;
+//! - seconds: at random, to the second: they come in herds, one a second;
 //! - herd: all at one instant.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,9 +26,10 @@ use beadle::app;
 use beadle::calendar::diff::{Known, Presence, Told};
 use beadle::calendar::{Event, EventKey, Uid, When};
 use beadle::config::Config;
+use beadle::plan::Lead;
 use beadle::store::{Access, FeedState, PollCommit, Store};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::{Metadata, Subscriber, span};
@@ -67,18 +69,19 @@ fn main() {
     for round in 0..rounds {
         for ((name, sort), found) in sorts.iter().zip(&mut found) {
             let disk = flushes();
-            let due = offsets(*sort, count, seconds as u64, round as u64);
+            let plan = Plan::new(*sort, count, seconds, round as u64);
+            let due = plan.due();
             let bare = Lateness::of(match sort {
-                Sort::Herd => bare_tasks(count),
+                Sort::Herd => bare_tasks(due.len()),
                 _ => bare_queue(&due),
             });
-            let run = beadle(&due);
+            let run = beadle(&plan, &due);
             early += run.late.iter().filter(|late| **late < 0.0).count();
             let late = Lateness::of(run.late);
             let [p50, p99, last] =
                 [late.p50 / bare.p50, late.p99 / bare.p99, late.last / bare.last];
             // Of the herd, where nothing else is waited for.
-            let a_row = late.last * 1000.0 / count as f64;
+            let a_row = late.last * 1000.0 / due.len() as f64;
             let a_row_text = match sort {
                 Sort::Herd => format!("{a_row:.1}"),
                 _ => String::new(),
@@ -149,25 +152,62 @@ fn flushes() -> Lateness {
     Lateness::of(late.collect())
 }
 
-/// When each is due, after the first; in order, each instant as likely as any.
-fn offsets(sort: Sort, count: usize, seconds: u64, seed: u64) -> Vec<SignedDuration> {
-    let mut state = seed;
-    let mut random = || {
-        // SplitMix64.
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    let mut one = || match sort {
-        Sort::Spread => SignedDuration::from_millis((random() % (seconds * 1000)) as i64),
-        Sort::Seconds => SignedDuration::from_secs((random() % seconds) as i64),
-        Sort::Herd => SignedDuration::ZERO,
-    };
-    let mut due: Vec<_> = (0..count).map(|_| one()).collect();
-    due.sort();
-    due
+/// What reminders there are.
+struct Plan {
+    /// The channel of each event, and at which second after the first its reminders are due.
+    events: Vec<(usize, i64)>,
+    /// By how many milliseconds each lead of a channel's reminders is shorter than [`LEAD`].
+    leads: Vec<Vec<i64>>,
+}
+
+impl Plan {
+    fn new(sort: Sort, count: usize, seconds: usize, seed: u64) -> Plan {
+        let mut state = seed;
+        let mut random = |below: usize| {
+            // SplitMix64.
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) % below as u64) as i64
+        };
+        let all_at_once = vec![vec![0]; CHANNELS];
+        match sort {
+            Sort::Spread => {
+                let leads = (count / CHANNELS / seconds).clamp(1, 1000);
+                let mut some = || {
+                    let mut some = BTreeSet::new();
+                    while some.len() < leads {
+                        some.insert(random(1000));
+                    }
+                    some.into_iter().collect()
+                };
+                let all = (0..CHANNELS)
+                    .flat_map(|channel| (0..seconds).map(move |second| (channel, second as i64)));
+                Plan { events: all.collect(), leads: (0..CHANNELS).map(|_| some()).collect() }
+            }
+            Sort::Seconds => {
+                let all = (0..count).map(|n| (n % CHANNELS, random(seconds)));
+                Plan { events: all.collect(), leads: all_at_once }
+            }
+            Sort::Herd => {
+                let all = (0..count).map(|n| (n % CHANNELS, 0));
+                Plan { events: all.collect(), leads: all_at_once }
+            }
+        }
+    }
+
+    /// When each is due, after the first second; in order.
+    fn due(&self) -> Vec<SignedDuration> {
+        let of_event = |(channel, second): &(usize, i64)| {
+            let second = *second;
+            let leads = self.leads[*channel].iter();
+            leads.map(move |ms| SignedDuration::from_millis(second * 1000 + ms))
+        };
+        let mut due: Vec<_> = self.events.iter().flat_map(of_event).collect();
+        due.sort();
+        due
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -227,13 +267,13 @@ struct Run {
     commits: usize,
 }
 
-fn beadle(due: &[SignedDuration]) -> Run {
+fn beadle(plan: &Plan, due: &[SignedDuration]) -> Run {
     let folder = tempfile::tempdir().unwrap();
-    let config = configuration(folder.path(), &discord());
+    let config = configuration(folder.path(), &discord(), plan);
     runtime().block_on(async {
         let pipeline = app::open(config.clone()).await.unwrap();
         // Whether it takes long to make this does not matter, so the time is taken afterwards.
-        let first = fill(&pipeline.store, due).await;
+        let first = fill(&pipeline.store, plan).await;
         COMMITTED.lock().unwrap().clear();
         let last = first + *due.last().unwrap();
         tokio::select! {
@@ -300,7 +340,7 @@ async fn all_committed(last: Timestamp) {
     }
 }
 
-fn configuration(folder: &Path, discord: &str) -> Config {
+fn configuration(folder: &Path, discord: &str, plan: &Plan) -> Config {
     let mut config = format!(
         "timezone = \"UTC\"\nstate = \"state\"\n[feed.site]\nurl = \"feed.ics\"\n\
          [discord]\ntoken = {{ file = \"token\" }}\napi_url = \"{discord}\"\n"
@@ -314,12 +354,20 @@ fn configuration(folder: &Path, discord: &str) -> Config {
         ));
     }
     File::create(folder.join("token")).unwrap().write_all(b"a-token").unwrap();
-    Config::parse(&config, &folder.join("config.toml")).unwrap()
+    let mut config = Config::parse(&config, &folder.join("config.toml")).unwrap();
+    let lead = |shorter: &i64| Lead {
+        text: format!("1h less {shorter} ms"),
+        span: Span::new().milliseconds(LEAD.as_millis() as i64 - shorter),
+        at: None,
+    };
+    for (watch, leads) in config.watches.iter_mut().zip(&plan.leads) {
+        watch.remind = leads.iter().map(lead).collect();
+    }
+    config
 }
 
-/// Events whose reminders are due then, in a feed that is not asked for now. Gives the instant that
-/// `due` counts from.
-async fn fill(store: &Store, due: &[SignedDuration]) -> Timestamp {
+/// The events, in a feed that is not asked for now. Gives the first second.
+async fn fill(store: &Store, plan: &Plan) -> Timestamp {
     let description = "A paragraph of about the length of an abstract. ".repeat(25);
     let begun = Instant::now();
     let write = async |first: Timestamp| {
@@ -331,12 +379,13 @@ async fn fill(store: &Store, due: &[SignedDuration]) -> Timestamp {
             failures: 1,
             ..FeedState::default()
         };
-        let known: Vec<_> = due
+        let known: Vec<_> = plan
+            .events
             .iter()
             .enumerate()
-            .map(|(n, due)| {
-                let start = first + *due + LEAD;
-                let event = event(n, start, &description);
+            .map(|(n, (channel, second))| {
+                let start = first + SignedDuration::from_secs(*second) + LEAD;
+                let event = event(n, *channel, start, &description);
                 let known = Known {
                     key: EventKey(event.uid.0.clone()),
                     fingerprint: n as u128,
@@ -367,7 +416,7 @@ async fn fill(store: &Store, due: &[SignedDuration]) -> Timestamp {
     first
 }
 
-fn event(n: usize, start: Timestamp, description: &str) -> Event {
+fn event(n: usize, channel: usize, start: Timestamp, description: &str) -> Event {
     let utc = |at: Timestamp| When::Zoned {
         local: TimeZone::UTC.to_datetime(at),
         zone: "UTC".to_owned(),
@@ -380,7 +429,7 @@ fn event(n: usize, start: Timestamp, description: &str) -> Event {
         "description": description,
         "location": "Towne Building, Room 100",
         "url": format!("https://events.example/event/{n}"),
-        "categories": [format!("c{}", n % CHANNELS)],
+        "categories": [format!("c{channel}")],
     });
     let event: Event = serde_json::from_value(json).unwrap();
     assert_eq!(event.uid, Uid(format!("{n}@events.example")));

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use jiff::tz::TimeZoneDatabase;
@@ -39,6 +40,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const STUCK: Duration = Duration::from_mins(5);
 /// How long deliveries under way may take to end after a signal.
 const GRACE: Duration = Duration::from_secs(20);
+/// The same before a new configuration is taken up: longer than one request to Discord may take.
+const RELOAD_GRACE: Duration = Duration::from_secs(60);
 /// For one request to Discord.
 pub const DISCORD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where Unix systems keep their zone data.
@@ -99,11 +102,16 @@ pub async fn open(config: Config) -> anyhow::Result<Pipeline> {
     let (fetcher, registry) = connections(&config)?;
     let store = Store::open(&config.state, Access::Exclusive).await?;
     let pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
-    let recovered = pipeline.store.recover(now()).await?;
+    recover(&pipeline.store).await?;
+    Ok(pipeline)
+}
+
+async fn recover(store: &Store) -> Result<(), StoreError> {
+    let recovered = store.recover(now()).await?;
     if recovered > 0 {
         warn!(recovered, "messages were being sent when beadle last stopped; sending them again");
     }
-    Ok(pipeline)
+    Ok(())
 }
 
 /// Polls every feed once, delivers what is due, and returns. True when every feed could be read.
@@ -144,14 +152,28 @@ pub async fn run(
     loop {
         let shared = Arc::new(pipeline);
         let next = until_signal(&shared, &mut signals, &read).await?;
-        if let Some(alone) = alone(shared).await {
-            alone.store.close().await?;
+        let alone = alone(shared).await;
+        let Some(Next { config, fetcher, registry }) = next else {
+            if let Some(alone) = alone {
+                alone.store.close().await?;
+            }
+            return Ok(());
+        };
+        let store = alone.context("a request of before the reload does not end")?.store;
+        match recover(&store).await {
+            // What was being sent is tried again when its lease has run out.
+            Err(error) if error.passes() => store.distrust(),
+            recovered => recovered?,
         }
-        match next {
-            Some(config) => pipeline = open(config).await?,
-            None => return Ok(()),
-        }
+        pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
     }
+}
+
+/// A configuration that was read anew, and what it connects to.
+struct Next {
+    config: Config,
+    fetcher: Fetcher,
+    registry: Registry,
 }
 
 /// What nobody else holds any more; none where a request is still being answered.
@@ -171,18 +193,19 @@ async fn alone(mut shared: Arc<Pipeline>) -> Option<Pipeline> {
 async fn read_anew(
     old: &Config,
     read: &impl Fn() -> anyhow::Result<Config>,
-) -> anyhow::Result<Config> {
-    let new = read()?;
+) -> anyhow::Result<Next> {
+    let config = read()?;
     anyhow::ensure!(
-        new.state == old.state,
+        config.state == old.state,
         "`state` leads to another folder: that takes a restart, not a reload"
     );
-    connections(&new)?;
+    let (fetcher, registry) = connections(&config)?;
     let listen = |config: &Config| config.http.as_ref().map(|http| http.listen);
-    if let Some(address) = listen(&new).filter(|address| listen(old) != Some(*address)) {
+    let own = listen(old).map(|address| address.port());
+    if let Some(address) = listen(&config).filter(|address| own != Some(address.port())) {
         drop(web::listen(address).await?);
     }
-    Ok(new)
+    Ok(Next { config, fetcher, registry })
 }
 
 /// Ends with the configuration to go on with, or with none when asked to stop.
@@ -190,7 +213,7 @@ async fn until_signal(
     pipeline: &Arc<Pipeline>,
     signals: &mut Signals,
     read: &impl Fn() -> anyhow::Result<Config>,
-) -> anyhow::Result<Option<Config>> {
+) -> anyhow::Result<Option<Next>> {
     let config = &pipeline.config;
     let feeds = config.feeds.keys().map(String::as_str);
     pipeline.metrics.begin(now(), feeds, pipeline.registry.backends());
@@ -231,7 +254,7 @@ async fn until_signal(
     let longest = signs.longest_sleep();
     let deliver = deliver_loop(pipeline, &outbox, signs);
     tokio::pin!(deliver);
-    let next = {
+    let mut next = {
         let poll = poll_loop(pipeline, &news, &progress);
         let plan = plan_loop(pipeline, &news, &outbox, &progress, longest);
         let interact = interact(pipeline, inbox, &news);
@@ -272,16 +295,24 @@ async fn until_signal(
     };
     // What is under way may end; what is not begun goes back to the outbox.
     pipeline.stop();
-    tokio::select! {
-        end = tokio::time::timeout(GRACE, deliver) => match end {
-            Ok(end) => end?,
-            Err(_) => {
-                warn!("some messages were still being sent; they are looked at on the next start");
+    loop {
+        let grace = if next.is_some() { RELOAD_GRACE } else { GRACE };
+        tokio::select! {
+            end = tokio::time::timeout(grace, &mut deliver) => match end {
+                Ok(end) => break end?,
+                Err(_) => {
+                    warn!("some messages were still being sent; they are looked at on the next start");
+                    break;
+                }
+            },
+            signal = signals.stop() => {
+                if next.take().is_none() {
+                    warn!(signal, "stopped at once; what was being sent is looked at on the next start");
+                    return Ok(None);
+                }
+                info!(signal, "stopping");
+                systemd.notify("STOPPING=1");
             }
-        },
-        signal = signals.stop() => {
-            warn!(signal, "stopped at once; what was being sent is looked at on the next start");
-            return Ok(None);
         }
     }
     if let Some(server) = server {

@@ -131,7 +131,7 @@
 //! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
 //! | an update takes over what is there | a state of every released schema, with something in each of its tables | `a_state_of_every_released_schema_is_taken_over`, `the_schema_is_the_one_that_is_written_down` |
 //! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
-//! | a new configuration is taken up whole or not at all | at a signal: what is being sent ends under the old one, and nothing is lost or doubled; with a mistake in it nothing is touched, and nothing is started; a receiver that is no longer in it gets nothing more | `fifty_reloads_lose_nothing_and_double_nothing`, `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
+//! | a new configuration is taken up whole or not at all | at a signal: what is being sent ends under the old one, and nothing is lost or doubled, but for what takes longer than a minute, which is as after a crash; with a mistake in it nothing is touched, and nothing is started; a receiver that is no longer in it gets nothing more | `fifty_reloads_lose_nothing_and_double_nothing`, `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
 //! | an old backup repeats nothing | what changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice` |
 //!
 //! # Invariants, and the tests that hold them

@@ -213,6 +213,15 @@ pub struct Item {
     pub revision: u64,
 }
 
+impl Item {
+    /// Whether the text of the event is that which is known under its key. What follows an override
+    /// with `RANGE=THISANDFUTURE` is known under the key of its series, and has the override's.
+    pub fn has_the_text_of_its_key(&self) -> bool {
+        let id = self.event.recurrence_id.as_ref();
+        id.is_none_or(|id| self.key.0.ends_with(&format!("#{}", id.local())))
+    }
+}
+
 /// Why an event is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

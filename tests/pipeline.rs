@@ -468,6 +468,45 @@ async fn each_lead_is_told_once_whatever_the_clocks_do() {
     }
 }
 
+/// The long text of an event is not kept with each of its reminders.
+#[tokio::test]
+async fn a_reminder_says_what_its_event_says_when_it_is_written() {
+    let world = World::new();
+    let talk = |text: &str| {
+        let text = format!("DESCRIPTION:{text}\r\n");
+        event_with("a", "The talk", "20260310T100000", &text)
+    };
+    baseline(&world, &[talk("About bees")], "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:59").await;
+    pipeline.tick(at("2026-03-10T09:00")).await.unwrap();
+    let kept = pipeline.store.deliveries(None, 9).await.unwrap();
+    let [reminder] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!(reminder.notification.items[0].event.description, "");
+    pipeline.deliver(at("2026-03-10T09:00")).await.unwrap();
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
+    let body = world.discord.messages()[0].body.to_string();
+    assert!(body.contains("About bees"), "{body}");
+}
+
+/// Those that follow an override have its text, not that of the series under whose key they are.
+#[tokio::test]
+async fn a_reminder_has_the_text_of_this_and_the_following() {
+    let weekly =
+        event_with("a", "Tea", "20260303T100000", "RRULE:FREQ=WEEKLY\r\nDESCRIPTION:Green\r\n");
+    for (text, shown) in [("DESCRIPTION:Black\r\n", true), ("", false)] {
+        let world = World::new();
+        let id = "RECURRENCE-ID;TZID=America/New_York;RANGE=THISANDFUTURE:20260310T100000\r\n";
+        let later = event_with("a", "Tea, black", "20260310T100000", &format!("{id}{text}"));
+        baseline(&world, &[weekly.clone(), later], "2026-03-16T12:00").await;
+        let pipeline = world.open("2026-03-17T08:59").await;
+        round(&pipeline, "2026-03-17T09:00").await;
+        let messages = world.discord.messages();
+        let body = messages.last().map(|message| message.body.to_string()).unwrap_or_default();
+        assert!(body.contains("Tea, black") && !body.contains("Green"), "{body}");
+        assert_eq!(body.contains("Black"), shown, "{body}");
+    }
+}
+
 #[tokio::test]
 async fn a_poll_between_two_rounds_loses_no_reminder() {
     let world = World::new();

@@ -31,9 +31,11 @@ pub const MASS_LOSS_CONFIRM: SignedDuration = SignedDuration::from_hours(24);
 /// So many events changed in one way at one time are one change, not many.
 const MASS_CHANGE: usize = 3;
 
-/// So many dates of a series are compared, and new ones at its end if they are so near.
+/// So many dates of a series are compared.
 const MAX_UPCOMING: usize = 100;
+/// New dates of a series are news if they are so near; those behind its end, if that was so near.
 const SOON: SignedDuration = SignedDuration::from_hours(90 * 24);
+const NEAR: SignedDuration = SignedDuration::from_hours(28 * 24);
 
 /// How long an event that is over and gone from the feed is remembered.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -851,6 +853,16 @@ impl Rows {
                         taken_out(old, seen, cx).is_empty() && taken_out(seen, old, cx).is_empty();
                     if fields.is_empty() && same_dates {
                         known.since = None;
+                        // What is no news now is none when its time comes nearer.
+                        if old.recurrence != seen.recurrence {
+                            let told = Event {
+                                start: seen.start.clone(),
+                                end: seen.end.clone(),
+                                recurrence: seen.recurrence.clone(),
+                                ..old.clone()
+                            };
+                            known.told = Told::Listed(told);
+                        }
                         continue;
                     }
                     (classify(old, seen, &fields), Some(old.clone()), fields)
@@ -1098,7 +1110,7 @@ fn soonest(dates: &[Span]) -> &[Span] {
 }
 
 /// Whether a series that begins as before goes on otherwise, or ends earlier. That it ends later is
-/// news only if the end is near: some publishers put it off day by day.
+/// news only if the end was near: some publishers put it off day by day.
 fn later_differs(old: &[Span], new: &[Span], cx: &Context<'_>) -> bool {
     // Of a list that is full nobody knows how it goes on.
     let known_to = |dates: &[Span]| match dates.last() {
@@ -1110,8 +1122,10 @@ fn later_differs(old: &[Span], new: &[Span], cx: &Context<'_>) -> bool {
         dates.iter().map(|one| one.0).filter(|start| *start <= to).collect()
     };
     let (old, new) = (starts(old), starts(new));
-    let soon = cx.now.as_second() + SOON.as_secs();
-    old.difference(&new).next().is_some() || new.difference(&old).any(|start| *start <= soon)
+    let within = |span: SignedDuration| cx.now.as_second() + span.as_secs();
+    let end = old.last().copied().unwrap_or(i64::MIN);
+    let is_news = |start: &i64| *start <= within(SOON) && (*start < end || end <= within(NEAR));
+    old.difference(&new).next().is_some() || new.difference(&old).any(is_news)
 }
 
 /// The next occurrences.

@@ -4,6 +4,8 @@
 //! passed over. The time is that of one reading, however it is nested.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use encoding_rs::WINDOWS_1252;
 use memchr::{memchr, memchr2, memmem};
@@ -53,6 +55,9 @@ const INLINE_TAGS: [&str; 15] = [
 /// Lists and quotations within each other that are set in; what is deeper is not set in further.
 const DEEPEST: usize = 16;
 
+/// More text is not made, in bytes.
+const LONGEST: usize = 256 * 1024;
+
 /// Names of the tags in a text, in lower case, as far as can be told at a glance.
 fn tags(text: &str) -> impl Iterator<Item = String> {
     text.match_indices('<').filter_map(|(at, _)| {
@@ -81,6 +86,10 @@ pub fn html_to_text(html: &str) -> String {
     };
     let mut source = Source { rest: html, ..Source::default() };
     while let Some(piece) = source.next() {
+        // What is set in at each line can be many times as long as it was.
+        if page.out.len() > LONGEST {
+            break;
+        }
         match piece {
             Piece::Text(text) => page.text(&entities(text)),
             Piece::Open(tag) if matches!(&*tag.name, "script" | "style" | "title") => {
@@ -201,7 +210,11 @@ impl<'a> Source<'a> {
             };
             at += close + 1;
             if at > end {
-                let Some(next) = memchr(b'>', &bytes[at..]) else { return Some(first) };
+                let Some(next) = memchr(b'>', &bytes[at..]) else {
+                    // Nor may others of this text be followed to its end in vain.
+                    (self.absent[0], self.absent[1]) = (true, true);
+                    return Some(first);
+                };
                 end = at + next;
             }
         }
@@ -451,15 +464,11 @@ fn entities(text: &str) -> Cow<'_, str> {
 
 /// What a name between `&` and `;` stands for.
 fn sign(name: &str) -> Option<char> {
-    let Some(number) = name.strip_prefix('#') else {
-        let mut words = NAMED.split(' ');
-        while let (Some(known), Some(sign)) = (words.next(), words.next()) {
-            if known == name {
-                return sign.chars().next();
-            }
-        }
-        return None;
-    };
+    static SIGNS: LazyLock<HashMap<&str, char>> = LazyLock::new(|| {
+        let words: Vec<&str> = NAMED.split(' ').collect();
+        words.chunks(2).filter_map(|pair| Some((pair[0], pair.get(1)?.chars().next()?))).collect()
+    });
+    let Some(number) = name.strip_prefix('#') else { return SIGNS.get(name).copied() };
     let number = match number.strip_prefix(['x', 'X']) {
         Some(digits) => u32::from_str_radix(digits, 16),
         None => number.parse(),
@@ -573,6 +582,8 @@ mod tests {
             "<a ".repeat(200_000),
             "<a '>".repeat(200_000),
             "<a \"'>".repeat(200_000),
+            "<a '>'".repeat(200_000),
+            "<a '>' \">\"".repeat(100_000),
             "<script>".repeat(100_000),
             "&".repeat(200_000),
             "<!--".repeat(200_000),

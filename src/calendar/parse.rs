@@ -1,7 +1,7 @@
 //! Slices to [`Event`]s (RFC 5545, 3.3, 3.6.1 and 3.8).
 //!
-//! Names and parameters are read by the `ical` crate, one line at a time; structure, values and
-//! the repair of what publishers get wrong are ours. A line that cannot be used costs that line and
+//! Names and parameters are read by the `ical` crate, one line at a time, but for lines of the usual
+//! form; these, structure, values and the repair of what publishers get wrong are ours. A line that cannot be used costs that line and
 //! a [`Warning`]; only a missing or unreadable `DTSTART` costs the event.
 
 mod event;

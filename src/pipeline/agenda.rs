@@ -245,7 +245,8 @@ impl Pipeline {
         let mut planned = plan::reminders(&cx, &upcoming, after, until);
         planned.extend(plan::personal_reminders(&cx, &upcoming, &wishes, after, until));
         drop(upcoming);
-        for item in planned.iter_mut().flat_map(|planned| &mut planned.notification.items) {
+        let items = planned.iter_mut().flat_map(|planned| &mut planned.notification.items);
+        for item in items.filter(|item| item.has_the_text_of_its_key()) {
             // It stands with the event, and is looked up when the message is written.
             item.event.description = String::new();
         }

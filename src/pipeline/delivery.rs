@@ -280,7 +280,9 @@ impl Pipeline {
             return Ok(());
         }
         let items = delivery.notification.items.iter_mut();
-        for item in items.filter(|item| item.event.description.is_empty()) {
+        let is_without =
+            |item: &&mut Item| item.event.description.is_empty() && item.has_the_text_of_its_key();
+        for item in items.filter(is_without) {
             let text = self.store.description(&item.feed, &item.key).await?;
             item.event.description = text.unwrap_or_default();
         }

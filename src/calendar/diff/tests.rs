@@ -478,12 +478,22 @@ fn a_series_that_ends_earlier_is_told() {
     assert_eq!(feed.poll(&until("FREQ=WEEKLY;UNTIL=20270526T190000Z")), told);
     assert_eq!(feed.poll(&until("FREQ=WEEKLY;UNTIL=20270519T190000Z")), told);
     assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=10")), told);
-    // Longer while its end is near, and by a date that is not there yet.
-    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=12")), told);
-    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=30")), told);
-    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=31")), [""; 0]);
+    // Longer when its end is near, and not while that is far.
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=12")), [""; 0]);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=5")), told);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=31")), told);
+    // What was no news is none later.
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=32")), [""; 0]);
+    feed.now += SignedDuration::from_hours(24 * 190);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;COUNT=32")), [""; 0]);
+    let mut other = until("FREQ=WEEKLY;COUNT=32");
+    other[0].description = "With cake".to_owned();
+    assert_eq!(feed.poll(&other), ["Updated weekly description"]);
+    feed.now -= SignedDuration::from_hours(24 * 190);
+    other[0].description = String::new();
+    assert_eq!(feed.poll(&other), ["Updated weekly description"]);
     // The same dates in other words; and later every second one only.
-    assert_eq!(feed.poll(&until("FREQ=WEEKLY;BYDAY=WE;COUNT=31")), [""; 0]);
+    assert_eq!(feed.poll(&until("FREQ=WEEKLY;BYDAY=WE;COUNT=32")), [""; 0]);
     let mut split = until("FREQ=WEEKLY;INTERVAL=2");
     split[0].recurrence.rdates = ["2026-11-25T15:00", "2026-12-09T15:00", "2026-12-23T15:00"]
         .map(|date| (event("", "", date).start, None))
