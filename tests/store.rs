@@ -350,16 +350,16 @@ async fn only_what_a_message_may_wait_for_is_looked_up() {
 async fn many_rows_at_once_are_kept_each_once_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    let mut rows: Vec<_> = (0..300).map(|n| delivery(&format!("{n}"), "a")).collect();
+    let mut rows: Vec<_> = (0..600).map(|n| delivery(&format!("{n}"), "a")).collect();
     store.commit_due(&rows[100..110], &[], at(0)).await.unwrap();
     // Twice in one statement, and some that are there already.
-    rows.push(rows[299].clone());
-    assert_eq!(store.commit_due(&rows, &[], at(1)).await.unwrap(), 290);
+    rows.push(rows[599].clone());
+    assert_eq!(store.commit_due(&rows, &[], at(1)).await.unwrap(), 590);
     let claimed = store.claim_due(at(1), LEASE, 1000, 1000).await.unwrap();
     let mut names: Vec<_> = claimed.into_iter().map(|one| one.notification.source).collect();
     // Those that were there stand where they would have stood without the others.
     names.retain(|name| !(100..110).contains(&name.parse::<i32>().unwrap()));
-    let others = (0..300).filter(|n| !(100..110).contains(n)).map(|n| n.to_string());
+    let others = (0..600).filter(|n| !(100..110).contains(n)).map(|n| n.to_string());
     assert!(names.into_iter().eq(others));
 }
 
