@@ -33,11 +33,11 @@ impl Visitor for Parts {
         unreachable!("nothing is known");
     }
 
-    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> bool {
-        if sure {
+    fn event(&mut self, slice: &Slice<'_>, sure: bool) -> Option<usize> {
+        sure.then(|| {
             self.slice("event", slice);
-        }
-        sure
+            slice.bytes.iter().filter(|byte| **byte == b'\n').count()
+        })
     }
 
     fn header(&mut self, line: RawLine<'_>) {
