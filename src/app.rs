@@ -201,8 +201,11 @@ async fn read_anew(
     );
     let (fetcher, registry) = connections(&config)?;
     let listen = |config: &Config| config.http.as_ref().map(|http| http.listen);
-    let own = listen(old).map(|address| address.port());
-    if let Some(address) = listen(&config).filter(|address| own != Some(address.port())) {
+    if let Some(mut address) = listen(&config).filter(|address| listen(old) != Some(*address)) {
+        // The port that we have ourselves is free by then.
+        if listen(old).is_some_and(|own| own.port() == address.port()) {
+            address.set_port(0);
+        }
         drop(web::listen(address).await?);
     }
     Ok(Next { config, fetcher, registry })

@@ -395,6 +395,14 @@ async fn systemd_and_monitoring_hear_of_a_run() {
     hear(&["RELOADING=1", "READY=1", "WATCHDOG=1"]);
     let address = logged(&log, "serving")["listen"].as_str().unwrap().parse().unwrap();
     assert_eq!(get(address, "/healthz").await.0, 200);
+    // An address that is not of this machine: all stays as it was.
+    std::fs::write(folder.path().join("config.toml"), config.replace("127.0.0.1", "192.0.2.1"))
+        .unwrap();
+    signal(&child.0, "-HUP");
+    let refused = logged(&log, "not taken up");
+    assert!(refused["message"].as_str().unwrap().contains("192.0.2.1"), "{refused}");
+    hear(&["RELOADING=1", "READY=1"]);
+    assert_eq!(get(address, "/healthz").await.0, 200);
     terminate(&child.0);
     hear(&["STOPPING=1"]);
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
