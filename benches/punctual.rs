@@ -1,4 +1,5 @@
-//! How late reminders are: from the time they are due to the commit that puts them into the outbox.
+//! How late reminders are: from the time they are due to the commit that says so of those in the
+//! outbox, after which they are claimed and sent. They were written there before.
 //! `cargo bench --bench punctual -- [reminders [seconds [rounds]]]`.
 //!
 //! What runs is [`beadle::app::run`], with all its loops and a database file that is written through

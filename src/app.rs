@@ -483,10 +483,13 @@ async fn plan_loop(
         let done = async {
             pipeline.tick(now()).await?;
             outbox.notify_one();
-            pipeline.next_due(now()).await
+            let more = pipeline.write_ahead(now()).await?;
+            pipeline.next_due(now()).await.map(|next| (more, next))
         };
         match done.await {
-            Ok(next) => tokio::select! {
+            // Something may have fallen due meanwhile.
+            Ok((true, _)) => {}
+            Ok((false, next)) => tokio::select! {
                 () = news.notified() => {}
                 () = sleep_until(next, longest) => {}
             },

@@ -545,7 +545,7 @@ pub async fn rehearse(
     let sources = desk.read_all(config).await?;
     let cx = desk.plan_context(config);
     let reach = plan::reminder_reach(&config.watches, &[], to);
-    let upcoming = desk.upcoming(&sources, Window { from, to: reach });
+    let upcoming = desk.upcoming(&sources, Window { from, to: reach.unwrap_or(from) });
     // Half-open at the other end, as the pipeline plans.
     let before = |at: Timestamp| at.saturating_sub(SignedDuration::from_nanos(1)).unwrap_or(at);
     let mut planned = plan::reminders(&cx, &upcoming, before(from), before(to));

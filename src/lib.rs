@@ -17,7 +17,8 @@
 //!             │             ROUND, when something is due: Pipeline::tick
 //!     calendar::recur     events, window ─► Occurrence                                pure
 //!     plan::reminders     … and digest, welcome ─► Planned                            pure
-//!     Store::commit_due   outbox rows, and up to when all is planned                  I/O
+//!     Store::commit_due   outbox rows, and up to when all has fallen due              I/O
+//!     Store::write_ahead  rows of the reminders of the next two minutes               I/O
 //!             ▼
 //!   ═══ outbox: one row for each message and address; its id is the dedup key ═══
 //!             │             Pipeline::deliver
@@ -68,8 +69,9 @@
 //!    enter once only.
 //! 5. The loop that delivers is woken, claims the row, renders it, keeps the bytes, and hands them
 //!    to the [`Notifier`](notify::Notifier). The receipt is recorded with the row.
-//! 6. Its reminders are nowhere yet. Each round computes which of them have fallen due since the
-//!    last one, from the events as they are then.
+//! 6. Its reminders are nowhere yet. They are computed from the events as they are, and computed
+//!    anew when these change. Each is written into the outbox two minutes before it is due, so that
+//!    thousands can fall due at one instant and be late by milliseconds.
 //!
 //! # A moved event
 //!
@@ -80,8 +82,9 @@
 //!    the UIDs share their steady part (else: the address, else title, organiser and nearness).
 //! 2. The row keeps its key and takes the new text; `told` still holds the old one. Once settled,
 //!    the difference between `told` and `seen` is one `Rescheduled`, with both times.
-//! 3. Reminders of the old time vanish with it. One that is already in the outbox is compared with
-//!    the events once more before it is sent, where these have changed, and superseded.
+//! 3. Reminders of the old time vanish with it; those written ahead are taken back. One that has
+//!    fallen due is compared with the events once more before it is sent, where these have changed,
+//!    and superseded.
 //! 4. Reminders of the new time have another dedup key, so they are sent although some of the old
 //!    time were.
 //!
@@ -111,10 +114,10 @@
 //! | nothing is lost by a crash | after any number of SIGKILLs each message owed has reached each receiver | `kills`: `a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised` |
 //! | nothing is doubled by a crash | by a bot: never, but for the first post of a forum: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_longer_ago_than_a_nonce_lives_doubles_nothing_by_bot`, `what_may_have_arrived_is_found_whatever_the_clock_says`, `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
 //! | each reminder is told once to each receiver | when it is due; late, it says so; not at all where its event has begun, and then there is a record | `year`: `a_year_of_mishaps_loses_nothing_and_repeats_nothing`; `each_lead_is_told_once_whatever_the_clocks_do` |
-//! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
+//! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `what_was_written_ahead_is_written_anew_when_its_event_changes`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
 //! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |
 //! | the last thing told of an event is what is so | once everything in the outbox is settled; an earlier change of the same event goes first | `year`; `a_change_is_not_told_before_an_earlier_one_of_the_same_event` |
-//! | nothing is early, and little is late | what falls due is in the outbox some milliseconds later, whatever is being sent: `cargo bench --bench punctual` | `each_lead_is_told_once_whatever_the_clocks_do`, `a_poll_while_messages_are_sent_loses_no_reminder`, `only_what_a_message_may_wait_for_is_looked_up` |
+//! | nothing is early, and little is late | what falls due can be sent some milliseconds later, however much falls due with it and whatever is being sent: `cargo bench --bench punctual` | `each_lead_is_told_once_whatever_the_clocks_do`, `a_reminder_stands_in_the_outbox_before_it_is_due_and_goes_at_its_time`, `a_clock_that_is_set_back_makes_nothing_early_that_was_written_ahead`, `a_poll_while_messages_are_sent_loses_no_reminder`, `only_what_a_message_may_wait_for_is_looked_up` |
 //! | nothing late is unsaid | past a minute the message begins with it, unless an earlier attempt may have arrived: its bytes stay the same | `year`; `a_message_that_was_held_up_says_that_it_is_late` |
 //! | an id means one thing | a dedup id is never used for another meaning | `year` |
 //! | the clock may be wrong | set back, set forward, suspended, a year ahead for a moment: nothing twice, nothing skipped that is still to come | `year`; `a_clock_that_jumps_repeats_nothing_and_loses_nothing`, `a_clock_put_right_brings_back_what_it_had_skipped`, `a_clock_put_right_keeps_nothing_waiting`, `a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile` |
@@ -132,7 +135,7 @@
 //! | an update takes over what is there | a state of every released schema, with something in each of its tables | `a_state_of_every_released_schema_is_taken_over`, `the_schema_is_the_one_that_is_written_down` |
 //! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
 //! | a new configuration is taken up whole or not at all | at a signal: what is being sent ends under the old one, and nothing is lost or doubled, but for what takes longer than a minute, which is as after a crash; with a mistake in it nothing is touched, and nothing is started; a receiver that is no longer in it gets nothing more | `fifty_reloads_lose_nothing_and_double_nothing`, `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
-//! | an old backup repeats nothing | what changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice` |
+//! | an old backup repeats nothing | what changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice`, `a_restored_backup_holds_back_no_reminder_that_was_written_ahead` |
 //!
 //! # Invariants, and the tests that hold them
 //!

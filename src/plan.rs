@@ -840,12 +840,13 @@ pub fn personal_changes(
     planned
 }
 
-/// The longest way ahead of `until` that an event due for a reminder by then can start.
-pub fn reminder_reach(watches: &[Watch], wishes: &[Wish], until: Timestamp) -> Timestamp {
+/// The longest way ahead of `until` that an event due for a reminder by then can start; none where
+/// nobody wants any.
+pub fn reminder_reach(watches: &[Watch], wishes: &[Wish], until: Timestamp) -> Option<Timestamp> {
     let leads = watches.iter().flat_map(|w| w.remind.iter().chain(&w.remind_all_day));
     let leads = leads.chain(wishes.iter().map(|wish| &wish.lead));
-    let days = leads.map(|lead| lead.days() + 2).max().unwrap_or(0);
-    until.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX)
+    let days = leads.map(|lead| lead.days() + 2).max()?;
+    Some(until.saturating_add(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MAX))
 }
 
 impl Lead {
@@ -1428,7 +1429,8 @@ mod tests {
         assert!(!again.contains(first), "the range is open at its beginning");
         let until = reminders(&cx, &upcoming(&events), from, first.due_at);
         assert!(until.contains(first), "and closed at its end");
-        assert!(reminder_reach(&both, &[], to) > to + 24.hours());
+        assert!(reminder_reach(&both, &[], to) > Some(to + 24.hours()));
+        assert_eq!(reminder_reach(&[], &[], to), None);
     }
 
     #[test]

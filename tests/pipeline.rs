@@ -13,6 +13,7 @@ use beadle::fetch::FetchErrorKind;
 use beadle::notify::{
     BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt,
 };
+use beadle::pipeline::Pipeline;
 use beadle::plan::{Kind, Notification};
 use beadle::store::{Access, DeliveryState, Happening, Store, StoreError};
 use jiff::SignedDuration;
@@ -455,6 +456,7 @@ async fn each_lead_is_told_once_whatever_the_clocks_do() {
         let end = now + SignedDuration::from_hours(72);
         while now < end {
             pipeline.tick(now).await.unwrap();
+            while pipeline.write_ahead(now).await.unwrap() {}
             pipeline.deliver(now).await.unwrap();
             // Every waking is followed by a restart.
             drop(pipeline);
@@ -505,6 +507,118 @@ async fn a_reminder_has_the_text_of_this_and_the_following() {
         assert!(body.contains("Tea, black") && !body.contains("Green"), "{body}");
         assert_eq!(body.contains("Black"), shown, "{body}");
     }
+}
+
+/// A talk at 10:00 on 10 March, of which there is a reminder at 9:00, and beadle at 8:58:30.
+async fn shortly_before_a_reminder(world: &World) -> Pipeline {
+    baseline(world, &[event("a", "The talk", "20260310T100000")], "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:58:30").await;
+    deliver(&pipeline, "2026-03-10T08:58:30").await;
+    let [row] = rows(&pipeline, DeliveryState::Pending).await.try_into().unwrap();
+    assert_eq!(row.due_at, at("2026-03-10T09:00"));
+    pipeline
+}
+
+#[tokio::test]
+async fn a_reminder_stands_in_the_outbox_before_it_is_due_and_goes_at_its_time() {
+    let world = World::new();
+    baseline(&world, &[event("a", "The talk", "20260310T100000")], "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:57:59").await;
+    deliver(&pipeline, "2026-03-10T08:57:59").await;
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 0, "not long before");
+    drop(pipeline);
+
+    let pipeline = shortly_before_a_reminder(&world).await;
+    deliver(&pipeline, "2026-03-10T08:59:59").await;
+    assert_eq!(world.posts(), [""; 0], "it is early");
+    // There is nothing left that a tick would have to write.
+    pipeline.deliver(at("2026-03-10T09:00")).await.unwrap();
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
+    assert_eq!(pipeline.tick(at("2026-03-10T09:00")).await.unwrap(), 1, "it fell due");
+    deliver(&pipeline, "2026-03-10T09:00:01").await;
+    assert_eq!(world.posts().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_is_written_anew_when_its_event_changes() {
+    let other = |title: &str, start: &str| calendar(&[event("a", title, start)]);
+    let minute = ["2026-03-10T08:59:30", "2026-03-10T09:00", "2026-03-10T09:01"];
+    let table = [
+        (other("The talk", "20260312T140000"), vec!["Rescheduled: The talk"]),
+        (other("A speech", "20260310T100000"), vec!["New title: A speech", "Reminder: A speech"]),
+    ];
+    for (feed, expected) in table {
+        let world = World::new();
+        let pipeline = shortly_before_a_reminder(&world).await;
+        world.feed(feed);
+        poll(&pipeline, minute[0]).await.result.unwrap();
+        for now in minute {
+            deliver(&pipeline, now).await;
+        }
+        assert_eq!(world.posts(), expected);
+        assert_eq!(rows(&pipeline, DeliveryState::Superseded).await.len(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_is_planned_anew_after_a_start() {
+    let leads = r#""1d", "1h", "15m""#;
+    let [hour, quarter] = ["1h 2026-03-10T13:00:00Z", "15m 2026-03-10T13:45:00Z"];
+    for (anew, start, expected) in [
+        // Of those that fell due while beadle was down, the last is of use.
+        (leads, "2026-03-10T09:46", vec![quarter]),
+        // Nobody wants it any more.
+        (r#""15m""#, "2026-03-10T08:59", vec![quarter]),
+        (leads, "2026-03-10T08:59", vec![hour, quarter]),
+    ] {
+        let mut world = World::new();
+        drop(shortly_before_a_reminder(&world).await);
+        world.edit(leads, anew);
+        let pipeline = world.open(start).await;
+        for now in [start, "2026-03-10T09:00", "2026-03-10T09:46"] {
+            if at(now) >= at(start) {
+                deliver(&pipeline, now).await;
+            }
+        }
+        assert_eq!(reminded(&pipeline).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn after_a_sleep_of_the_machine_too_only_the_newest_lead_is_told() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    deliver(&pipeline, "2026-03-10T09:46").await;
+    assert_eq!(reminded(&pipeline).await, ["15m 2026-03-10T13:45:00Z"]);
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    deliver(&pipeline, "2026-03-10T11:00").await;
+    assert_eq!(world.posts(), [""; 0], "it has begun");
+
+    // What falls due after the sleep is told as well.
+    let world = World::new();
+    let talks = [("a", "First", "20260310T100000"), ("b", "Second", "20260310T100130")];
+    let talks = talks.map(|(uid, title, start)| event(uid, title, start));
+    baseline(&world, &talks, "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:59:50").await;
+    deliver(&pipeline, "2026-03-10T08:59:50").await;
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 2);
+    for (now, expected) in [("09:01:20", 1), ("09:01:29", 1), ("09:01:30", 2)] {
+        deliver(&pipeline, &format!("2026-03-10T{now}")).await;
+        assert_eq!(reminded(&pipeline).await.len(), expected, "{now}");
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_makes_nothing_early_that_was_written_ahead() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    for now in ["08:30", "08:31", "08:58:30", "08:59:59"] {
+        deliver(&pipeline, &format!("2026-03-10T{now}")).await;
+        assert_eq!(world.posts(), [""; 0], "{now}");
+    }
+    deliver(&pipeline, "2026-03-10T09:00").await;
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
 }
 
 #[tokio::test]

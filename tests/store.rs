@@ -63,6 +63,34 @@ fn every_transition_of_a_delivery() {
 }
 
 #[tokio::test]
+async fn what_was_written_ahead_goes_before_what_falls_due_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let rows =
+        ["d", "c", "b", "a"].map(|name| NewDelivery { due_at: at(60), ..delivery(name, "one") });
+    store.write_ahead(&rows[..2], at(0)).await.unwrap();
+    store.commit_due(&rows[2..], &[], at(60)).await.unwrap();
+    assert!(store.claim_due(at(59), LEASE, 9, 9).await.unwrap().is_empty());
+    let claimed = store.claim_due(at(60), LEASE, 9, 9).await.unwrap();
+    let order: Vec<_> = claimed.iter().map(|one| one.notification.source.as_str()).collect();
+    assert_eq!(order, ["d", "c", "b", "a"]);
+}
+
+#[tokio::test]
+async fn only_what_is_not_due_yet_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let row = |name: &str, due: i64| NewDelivery { due_at: at(due), ..delivery(name, "one") };
+    store.commit_due(&[row("due", 0)], &[], at(0)).await.unwrap();
+    store.write_ahead(&[row("fell due", 10), row("later", 20)], at(0)).await.unwrap();
+    store.commit_due(&[], &[], at(10)).await.unwrap();
+    assert_eq!(store.take_back().await.unwrap(), 1);
+    let left = store.deliveries(None, 9).await.unwrap();
+    let left: Vec<_> = left.iter().map(|one| one.notification.source.as_str()).collect();
+    assert_eq!(left, ["fell due", "due"]);
+}
+
+#[tokio::test]
 async fn a_delivery_is_kept_once_and_claimed_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;

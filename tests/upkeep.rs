@@ -13,7 +13,7 @@ use beadle::store::people::{ReminderRequest, Subject};
 use beadle::store::{self, Access, DeliveryState, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Connection, Executor};
-use support::world::{World, at, calendar, event, event_with};
+use support::world::{World, at, calendar, deliver, event, event_with, rows};
 
 const NOON: &str = "2026-03-02T12:00:00-05:00";
 
@@ -64,6 +64,24 @@ async fn a_restored_backup_tells_nothing_twice() {
     world.feed(feed(&["First", "Second", "Third", "Fourth"]));
     let heard = round(&world, "2026-03-09T15:00:00-04:00").await;
     assert_eq!(heard[2..], ["New: Fourth"], "what comes after it is");
+}
+
+#[tokio::test]
+async fn a_restored_backup_holds_back_no_reminder_that_was_written_ahead() {
+    let world = World::new();
+    world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+    round(&world, "2026-03-09T12:00").await;
+    let pipeline = world.open("2026-03-10T08:58:30").await;
+    deliver(&pipeline, "2026-03-10T08:58:30").await;
+    assert_eq!(rows(&pipeline, DeliveryState::Pending).await.len(), 1);
+    let backup = world.path("backup.db");
+    pipeline.store.backup(&backup).await.unwrap();
+    drop(pipeline);
+    let state = world.config().state;
+    let done = store::restore(&state, &backup, at("2026-03-10T08:59")).await.unwrap();
+    assert_eq!(done.held, 0);
+    assert!(round(&world, "2026-03-10T08:59:30").await.is_empty());
+    assert_eq!(round(&world, "2026-03-10T09:00").await, ["Reminder: The talk"]);
 }
 
 #[tokio::test]

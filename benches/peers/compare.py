@@ -3,7 +3,7 @@ import gzip, http.server, os, resource, shutil, sqlite3, statistics, subprocess,
 
 work, events, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 slow = int(sys.argv[4])
-turn = 0
+turn, unmodified = 0, False
 read = lambda name: open(os.path.join(work, name), "rb").read()
 bodies = {
     "plain": [read("a.ics"), read("b.ics")],
@@ -26,8 +26,13 @@ class Server(http.server.BaseHTTPRequestHandler):
         zipped = self.path.startswith("/gz") and "gzip" in self.headers.get("Accept-Encoding", "")
         all = packed if zipped else bodies[self.path.split("/")[1]]
         body = all[turn % len(all)]
+        if unmodified and self.headers.get("If-None-Match"):
+            self.send_response(304)
+            self.send_header("ETag", '"one"')
+            return self.end_headers()
         self.send_response(200)
         self.send_header("Content-Type", "text/calendar; charset=utf-8")
+        self.send_header("ETag", '"one"')
         self.send_header("Content-Length", str(len(body)))
         if zipped:
             self.send_header("Content-Encoding", "gzip")
@@ -56,6 +61,7 @@ max_size = "1 GB"
 timeout = "10m"
 settle = "0s"
 private = true
+lookups = false
 [[watch]]
 name = "none"
 feeds = ["bench"]
@@ -160,12 +166,26 @@ goal = 10 + 90 * events / 2**20
 print(f"{'peak of a poll, MiB':44} {median('beadle', 2):8.1f}  goal <= {goal:.1f}")
 print(f"{'peak of the first poll, MiB':44} {firsts['beadle'][2]:8.1f}  goal <= {goal:.1f}")
 
+# Nothing was modified.
+unmodified = True
+times = {f"{name}, 304": [] for name in ("beadle", "node-ical", "icalendar (Python)") if name in tools}
+for _ in range(2 * rounds):
+    for name, rows in times.items():
+        rows.append(run(tools[name.removesuffix(", 304")]))
+for name, rows in times.items():
+    print(f"{name:25} {median(name, 0) * 1e3:9.1f} ms {median(name, 1) * 1e3:9.1f} ms CPU {median(name, 2):8.1f} MiB")
+for column, what in ((0, "wall"), (1, "CPU")):
+    ratio(f"node-ical / poll, 304, {what}", "node-ical, 304", "beadle, 304", column, ">= 30")
+    ratio(f"icalendar (Python) / poll, 304, {what}", "icalendar (Python), 304", "beadle, 304", column, ">= 30")
+
 # A process that stays: what it holds after a poll.
+unmodified = False
 turn += 1
 stays = subprocess.Popen([beadle, "run", "--config", config("plain")], stderr=subprocess.PIPE, text=True)
 status = lambda: open(f"/proc/{stays.pid}/status").read().split("VmRSS:")[1].split()[0]
 try:
-    time.sleep(5 + events / 20000)
+    # Until the connection is closed that was kept open for more requests.
+    time.sleep(20 + events / 20000)
     print(f"{'resident after a poll, MiB':44} {int(status()) / 1024:8.1f}  goal <= 12")
 finally:
     stays.terminate()

@@ -3,8 +3,13 @@ import hashlib, json, os, sys
 import icalendar, requests
 
 url, path = sys.argv[1:]
-known = json.load(open(path)) if os.path.exists(path) else {}
-calendar = icalendar.Calendar.from_ical(requests.get(url, timeout=600).content)
+state = json.load(open(path)) if os.path.exists(path) else {"etag": None, "known": {}}
+known = state["known"]
+answer = requests.get(url, timeout=600, headers={"If-None-Match": state["etag"]})
+if answer.status_code == 304:
+    print(len(known), "events, not modified")
+    sys.exit()
+calendar = icalendar.Calendar.from_ical(answer.content)
 seen = {}
 for event in calendar.walk("VEVENT"):
     content = [(n, v.to_ical().decode() if hasattr(v, "to_ical") else str(v))
@@ -12,5 +17,5 @@ for event in calendar.walk("VEVENT"):
     seen[str(event["UID"])] = hashlib.md5(repr(content).encode()).hexdigest()
 changed = [uid for uid, digest in seen.items() if known.get(uid) != digest]
 gone = [uid for uid in known if uid not in seen]
-json.dump(seen, open(path, "w"))
+json.dump({"etag": answer.headers.get("ETag"), "known": seen}, open(path, "w"))
 print(len(seen), "events", len(changed), "changed", len(gone), "gone")

@@ -16,6 +16,11 @@ use super::{PATIENCE, Pipeline, lock};
 const UNSEEN: SignedDuration = SignedDuration::from_mins(2);
 /// How far ahead reminders are kept in memory, in order of time.
 const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
+/// How far ahead they are in the outbox, so that nothing is left to be written when they fall due:
+/// longer than beadle ever sleeps.
+const OUTBOX_AHEAD: SignedDuration = SignedDuration::from_mins(2);
+/// How many are written ahead at once: they may keep one that falls due waiting.
+const CHUNK: usize = 64;
 
 /// The reminders of the next hours, made from the events and thrown away when these change.
 #[derive(Debug, Default)]
@@ -27,6 +32,10 @@ pub(super) struct Agenda {
     until: Option<Timestamp>,
     /// Rows of the outbox to be. Latest first, so that the next one is popped.
     queue: Vec<NewDelivery>,
+    /// Up to when what is in `queue` is in the outbox already; none where nothing is.
+    written: Option<Timestamp>,
+    /// Of this queue or an earlier one there may be something in the outbox that is yet to fall due.
+    left_over: bool,
     /// How often the events have changed.
     edition: u64,
     /// The edition that `queue` was made of.
@@ -57,7 +66,27 @@ impl Agenda {
     fn fill(&mut self, edition: u64, until: Timestamp, queue: Vec<NewDelivery>) {
         self.until = (self.edition == edition).then_some(until);
         self.queue = queue;
+        self.written = None;
         self.made_of = edition;
+    }
+
+    /// What is due, in order, and how many of them are in the outbox.
+    fn pop_due(&mut self, now: Timestamp) -> (Vec<NewDelivery>, usize) {
+        let first = self.queue.partition_point(|reminder| reminder.due_at > now);
+        let mut due = self.queue.split_off(first);
+        due.reverse();
+        let written = self.written.map_or(0, |until| due.partition_point(|r| r.due_at <= until));
+        (due, written)
+    }
+
+    /// What falls due next of what is not in the outbox, in order: all that is due at one time
+    /// together.
+    fn next_chunk(&self, written: Timestamp, until: Timestamp) -> Vec<NewDelivery> {
+        let after = |at: Timestamp| self.queue.partition_point(|reminder| reminder.due_at > at);
+        let all = self.queue.get(after(until)..after(written)).unwrap_or_default();
+        let Some(last) = all.get(all.len().saturating_sub(CHUNK)) else { return Vec::new() };
+        let chunk = &self.queue[after(last.due_at)..after(written)];
+        chunk.iter().rev().cloned().collect()
     }
 }
 
@@ -69,14 +98,26 @@ impl Pipeline {
         if let Some(done) = done.filter(|done| *done > now) {
             let by = done.duration_since(now);
             warn!(by = %format_args!("{by:#}"), "the clock was set back");
+            self.take_back().await?;
             self.store.clock_set_back(by, now).await?;
             for at in lock(&self.next_polls).values_mut() {
                 *at = at.saturating_sub(by).unwrap_or(now);
             }
         }
-        let after = self.fill_agenda(now).await?;
+        let after = self.fill_agenda(done, now).await?;
 
-        let (mut due, edition) = self.pop_due(now);
+        let (mut due, written, edition) = {
+            let mut agenda = self.lock_agenda();
+            let (due, written) = agenda.pop_due(now);
+            (due, written, agenda.made_of)
+        };
+        let mut fell_due = 0;
+        if due.first().is_some_and(|first| is_late(first, now)) {
+            // beadle was kept from working; which of them are still of use is decided below.
+            self.take_back().await?;
+        } else {
+            fell_due += due.drain(..written).count() as u64;
+        }
         let missed = due.len();
         due.retain(|reminder| reminder.not_after > now);
         let dropped = missed - due.len();
@@ -88,11 +129,15 @@ impl Pipeline {
         let (scheduled, sources) = self.by_schedule(after, now).await?;
         due.extend(self.address(scheduled));
 
-        let mut inserted = 0;
-        if !due.is_empty() || !sources.is_empty() || done.is_none_or(|done| done > now) {
-            inserted = self.store.commit_due(&due, &sources, now).await?;
-            if inserted > 0 {
-                debug!(messages = inserted, until = %now, "fell due");
+        if fell_due > 0
+            || !due.is_empty()
+            || !sources.is_empty()
+            || done.is_none_or(|done| done > now)
+        {
+            let inserted = self.store.commit_due(&due, &sources, now).await?;
+            fell_due += inserted;
+            if fell_due > 0 {
+                debug!(messages = fell_due, until = %now, "fell due");
             }
             let mut agenda = self.lock_agenda();
             if let Some(met) = &mut agenda.met {
@@ -104,8 +149,43 @@ impl Pipeline {
             }
         }
         self.lock_agenda().done = Some(now);
-        self.metrics.fell_due(inserted, dropped);
-        Ok(inserted)
+        self.metrics.fell_due(fell_due, dropped);
+        Ok(fell_due)
+    }
+
+    /// Puts some of the reminders that are soon due into the outbox, where they wait for their time.
+    /// True where there may be more.
+    pub async fn write_ahead(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let until = now.saturating_add(OUTBOX_AHEAD).unwrap_or(now);
+        let (chunk, edition) = {
+            let mut agenda = self.lock_agenda();
+            // A tick comes first.
+            let (Some(_), Some(done)) = (agenda.until, agenda.done) else { return Ok(false) };
+            let chunk = agenda.next_chunk(agenda.written.unwrap_or(done), until);
+            if chunk.is_empty() {
+                return Ok(false);
+            }
+            agenda.left_over = true;
+            (chunk, agenda.made_of)
+        };
+        let inserted = self.store.write_ahead(&chunk, now).await?;
+        let mut agenda = self.lock_agenda();
+        if agenda.edition == edition {
+            agenda.written = chunk.last().map(|last| last.due_at);
+            // What was there already may have been made of other events.
+            if inserted == chunk.len() as u64 {
+                agenda.fresh.extend(chunk.into_iter().map(|row| row.id));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes what was written ahead and is yet to fall due out of the outbox.
+    async fn take_back(&self) -> Result<(), StoreError> {
+        self.store.take_back().await?;
+        let mut agenda = self.lock_agenda();
+        (agenda.written, agenda.left_over) = (None, false);
+        Ok(())
     }
 
     /// The digests that fell due after `after`, and the welcome of watches and digests never met
@@ -167,7 +247,7 @@ impl Pipeline {
 
     /// When [`Pipeline::tick`] has something to do next.
     pub async fn next_due(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
-        self.fill_agenda(now).await?;
+        self.fill_agenda(self.done().await?, now).await?;
         let digests = self.config.digests.iter();
         let digests = digests.map(|digest| digest.every.next(now, &self.config.timezone));
         let agenda = {
@@ -215,8 +295,12 @@ impl Pipeline {
 
     /// Makes the agenda anew where it must be; gives the time after which things are yet to fall
     /// due. That is never in the future, even if a clock that went wrong has said so.
-    async fn fill_agenda(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
-        let done = self.done().await?.unwrap_or(now);
+    async fn fill_agenda(
+        &self,
+        done: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let done = done.unwrap_or(now);
         // Under a clock that was set back the last minutes have not been looked at. What was told
         // of them is known by its id.
         let after = match done > now {
@@ -231,10 +315,15 @@ impl Pipeline {
             }
             agenda.edition
         };
+        if self.lock_agenda().left_over {
+            self.take_back().await?;
+        }
         let until = now.saturating_add(AGENDA_AHEAD).unwrap_or(now);
         let (watches, wishes) = (self.watches().await?, self.wishes().await?);
-        let reach = plan::reminder_reach(&watches, &wishes, until);
-        let upcoming = self.upcoming(after, reach).await?;
+        let upcoming = match plan::reminder_reach(&watches, &wishes, until) {
+            Some(reach) => self.upcoming(after, reach).await?,
+            None => Vec::new(),
+        };
         for one in plan::too_frequent(&upcoming).values() {
             let Some(feed) = self.config.feeds.get(&one.feed) else { continue };
             let message = format!("more than {} times a day; nobody is reminded", plan::MAX_A_DAY);
@@ -256,15 +345,6 @@ impl Pipeline {
         debug!(reminders = queue.len(), until = %format_args!("{until:.3}"), "agenda made");
         self.lock_agenda().fill(edition, until, queue);
         Ok(after)
-    }
-
-    /// What is due, in order, and the edition of the events that it was made of.
-    fn pop_due(&self, now: Timestamp) -> (Vec<NewDelivery>, u64) {
-        let mut agenda = self.lock_agenda();
-        let first = agenda.queue.partition_point(|reminder| reminder.due_at > now);
-        let mut due = agenda.queue.split_off(first);
-        due.reverse();
-        (due, agenda.made_of)
     }
 
     /// Begins again from what the database holds, after it has refused something.
@@ -291,10 +371,14 @@ fn source_of_digest(digest: &Digest) -> String {
     format!("digest {}", digest.name)
 }
 
+/// By more than what the machine may take for it.
+fn is_late(reminder: &NewDelivery, now: Timestamp) -> bool {
+    now.duration_since(reminder.due_at) > SignedDuration::from_mins(1)
+}
+
 /// After a pause, of several reminders missed for one event only the last is of use.
 fn newest_lead_only(due: &mut Vec<NewDelivery>, now: Timestamp) {
-    let late =
-        |reminder: &NewDelivery| now.duration_since(reminder.due_at) > SignedDuration::from_mins(1);
+    let late = |reminder: &NewDelivery| is_late(reminder, now);
     if !due.iter().any(late) {
         return;
     }

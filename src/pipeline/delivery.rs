@@ -596,7 +596,8 @@ fn one_event(delivery: &Delivery) -> Option<&Item> {
 fn context(delivery: &Delivery, address: &str, now: Timestamp) -> DeliveryContext {
     DeliveryContext {
         dedup_key: delivery.id.clone(),
-        planned_at: delivery.planned_at,
+        // A reminder is planned when it falls due, whenever it was written.
+        planned_at: delivery.planned_at.max(delivery.due_at),
         due_at: delivery.due_at,
         now,
         address: address.to_owned(),

@@ -40,18 +40,26 @@ impl Store {
     }
 }
 
+/// The latest time until which a clock that was right can have put something off.
+pub(super) fn latest(now: Timestamp) -> Timestamp {
+    now.saturating_add(LONGEST).unwrap_or(Timestamp::MAX)
+}
+
 /// Takes back what no clock that was right can have written. By how much it was wrong is not known
 /// at a start.
 pub(super) async fn put_right(connection: &mut AnyConnection, now: Timestamp) -> Result<()> {
-    for (sql, longest) in [
-        ("UPDATE outbox SET attempt_at = $1 WHERE state = 'pending' AND attempt_at > $2", LONGEST),
-        ("UPDATE event SET since = $1 WHERE since > $2", SignedDuration::ZERO),
-        ("UPDATE feed SET failing_since = $1 WHERE failing_since > $2", SignedDuration::ZERO),
-        ("UPDATE feed SET next_poll_at = $1 WHERE next_poll_at > $2", LONGEST),
+    for (sql, latest) in [
+        (
+            "UPDATE outbox SET attempt_at = $1 WHERE state = 'pending' AND attempt_at > $2",
+            latest(now),
+        ),
+        ("UPDATE event SET since = $1 WHERE since > $2", now),
+        ("UPDATE feed SET failing_since = $1 WHERE failing_since > $2", now),
+        ("UPDATE feed SET next_poll_at = $1 WHERE next_poll_at > $2", latest(now)),
     ] {
         sqlx::query(sql)
             .bind(now.as_millisecond())
-            .bind(now.saturating_add(longest).unwrap_or(Timestamp::MAX).as_millisecond())
+            .bind(latest.as_millisecond())
             .execute(&mut *connection)
             .await?;
     }

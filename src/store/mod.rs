@@ -590,6 +590,8 @@ impl Store {
 }
 
 const PRAGMAS: &str = "
+    -- Another beadle command may be looking at the same time.
+    PRAGMA busy_timeout = 10000;
     -- Of a new file: of events with a text of 2 kB, only one would go onto a page of 4 KiB.
     PRAGMA page_size = 8192;
     PRAGMA journal_mode = WAL;
@@ -617,11 +619,9 @@ async fn connect(file: &Path) -> Result<AnyConnection> {
         _ => Err(StoreError::File(file.to_owned(), error)),
     })?;
     let mut connection = integrity::plain(file, "rw").await?;
-    // Another beadle command may be looking at the same time.
-    connection.execute("PRAGMA busy_timeout = 10000").await?;
     integrity::recognise(&mut connection, file).await?;
-    connection.execute(PRAGMAS).await?;
-    connection.execute(SMALL_CACHE).await?;
+    // Safe: constants.
+    connection.execute(AssertSqlSafe(format!("{PRAGMAS}; {SMALL_CACHE}"))).await?;
     Ok(connection)
 }
 

@@ -16,18 +16,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Delivery>> {
         let follows = |one: &&Delivery| one.part() > 0 || one.notification.kind == Kind::Changes;
-        let endpoints: BTreeSet<&str> =
-            deliveries.iter().filter(follows).map(|one| one.endpoint.as_str()).collect();
+        let following = || deliveries.iter().filter(follows);
+        let endpoints: BTreeSet<&str> = following().map(|one| one.endpoint.as_str()).collect();
+        let last = following().map(|one| one.due_at).max().unwrap_or(now);
         let mut connection = self.connection.lock().await;
         let mut found = Vec::new();
         for endpoint in endpoints {
             let rows = sqlx::query(concat!(
                 "SELECT ",
                 columns!(outbox),
-                " FROM outbox WHERE state = 'pending' AND endpoint = $1 AND attempt_at > $2"
+                " FROM outbox WHERE state = 'pending' AND endpoint = $1 AND attempt_at > $2 AND due_at <= $3"
             ))
             .bind(endpoint)
             .bind(now.as_millisecond())
+            .bind(last.as_millisecond())
             .fetch_all(&mut *connection)
             .await?;
             // What cannot be read is given up when its turn comes.

@@ -20,6 +20,9 @@ use crate::plan::Notification;
 /// Deliveries written by one statement: they have fewer columns.
 const DELIVERY_ROWS: usize = 16;
 
+/// What falls due is told after what was written ahead for the same time, of which there is less.
+const BEHIND_THOSE_AHEAD: usize = 1 << 20;
+
 /// From so many on, deliveries are written with [`LARGE_CACHE`].
 const MANY_DELIVERIES: usize = 500;
 
@@ -230,13 +233,42 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64> {
         let mut connection = self.connection.lock_first().await;
-        if outbox.len() < MANY_DELIVERIES {
-            return commit_due(&mut connection, outbox, sources, now).await;
-        }
-        (&mut *connection).execute(LARGE_CACHE).await?;
-        let inserted = commit_due(&mut connection, outbox, sources, now).await;
-        (&mut *connection).execute(SMALL_CACHE).await?;
-        inserted
+        with_room_for(outbox, &mut connection, async |connection| {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let inserted = insert_from(BEHIND_THOSE_AHEAD, &mut tx, outbox, now).await?;
+            for source in sources {
+                sqlx::query(
+                    "INSERT INTO source (name, since) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                )
+                .bind(source.as_str())
+                .bind(now.as_millisecond())
+                .execute(&mut *tx)
+                .await?;
+            }
+            write_watermark(&mut tx, now).await?;
+            tx.commit().await?;
+            Ok(inserted)
+        })
+        .await
+    }
+
+    /// What is yet to fall due. Until the watermark has passed it, it can be [taken
+    /// back](Store::take_back). Gives how many deliveries were not there already.
+    pub async fn write_ahead(&self, outbox: &[NewDelivery], now: Timestamp) -> Result<u64> {
+        let mut connection = self.connection.lock().await;
+        with_room_for(outbox, &mut connection, async |connection| {
+            let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+            let inserted = insert_deliveries(&mut tx, outbox, now).await?;
+            tx.commit().await?;
+            Ok(inserted)
+        })
+        .await
+    }
+
+    /// Removes what was [written ahead](Store::write_ahead), is not known to have fallen due, and
+    /// was never tried: it is planned again, of the events as they are by then.
+    pub async fn take_back(&self) -> Result<u64> {
+        take_back(&mut *self.connection.lock_first().await).await
     }
 
     /// Leases deliveries that are due, and not to an endpoint that is parked or that something is
@@ -252,6 +284,12 @@ impl Store {
         of_each: u32,
     ) -> Result<Vec<Delivery>> {
         let mut connection = self.connection.lock().await;
+        // Mostly nothing waits, and what follows is the longest statement of all.
+        let waits =
+            sqlx::query("SELECT 1 FROM outbox WHERE state IN ('pending', 'leased') LIMIT 1");
+        if waits.fetch_optional(&mut *connection).await?.is_none() {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(
             with_waiting!(
                 ", idle (endpoint) AS (SELECT endpoint FROM waiting WHERE endpoint IS NOT NULL \
@@ -261,12 +299,14 @@ impl Store {
                          WHERE state = 'leased' AND lease_until > $1) \
                  UPDATE outbox SET state = 'leased', lease_until = $2, attempts = attempts + 1, \
                      doubt_since = COALESCE(doubt_since, $1) \
-                 WHERE id IN (SELECT id FROM (SELECT one.id, one.due_at, one.position, \
-                     ROW_NUMBER() OVER (PARTITION BY one.endpoint \
-                         ORDER BY one.due_at, one.position, one.id) AS turn \
-                     FROM idle CROSS JOIN outbox AS one WHERE one.endpoint = idle.endpoint \
-                     AND one.state IN ('pending', 'leased') AND CASE one.state \
-                         WHEN 'pending' THEN one.attempt_at ELSE one.lease_until END <= $1) AS due \
+                 WHERE id IN (SELECT id FROM (SELECT id, due_at, position, \
+                     ROW_NUMBER() OVER (PARTITION BY endpoint ORDER BY due_at, position, id) AS turn \
+                     FROM (SELECT one.id, one.endpoint, one.due_at, one.position \
+                             FROM idle CROSS JOIN outbox AS one WHERE one.endpoint = idle.endpoint \
+                             AND one.state = 'pending' AND one.attempt_at <= $1 \
+                         UNION ALL SELECT one.id, one.endpoint, one.due_at, one.position \
+                             FROM idle CROSS JOIN outbox AS one WHERE one.endpoint = idle.endpoint \
+                             AND one.state = 'leased' AND one.lease_until <= $1) AS ready) AS due \
                      WHERE turn <= $4 ORDER BY turn, due_at, position, id LIMIT $3) \
                  RETURNING ",
                 columns!(outbox)
@@ -482,6 +522,21 @@ impl Store {
     /// parked is tried again: whoever mends something starts beadle anew.
     pub async fn recover(&self, now: Timestamp) -> Result<u64> {
         let mut connection = self.connection.lock().await;
+        // At most starts there is nothing to be put right.
+        let row = sqlx::query(
+            "SELECT (SELECT COUNT(*) FROM outbox WHERE state IN ('pending', 'leased')) \
+                 + (SELECT COUNT(*) FROM parked) \
+                 + (SELECT COUNT(*) FROM event WHERE since > $1) \
+                 + (SELECT COUNT(*) FROM feed WHERE failing_since > $1 OR next_poll_at > $2) AS n",
+        )
+        .bind(now.as_millisecond())
+        .bind(clock::latest(now).as_millisecond())
+        .fetch_one(&mut *connection)
+        .await?;
+        if row.try_get::<i64, _>("n")? == 0 {
+            return Ok(0);
+        }
+        take_back(&mut connection).await?;
         sqlx::query("UPDATE parked SET retry_at = $1 WHERE retry_at > $1")
             .bind(now.as_millisecond())
             .execute(&mut *connection)
@@ -603,24 +658,30 @@ impl Store {
     }
 }
 
-async fn commit_due(
-    connection: &mut AnyConnection,
+/// Does that with a cache that fits what is written.
+async fn with_room_for<T>(
     outbox: &[NewDelivery],
-    sources: &[String],
-    now: Timestamp,
-) -> Result<u64> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let inserted = insert_deliveries(&mut tx, outbox, now).await?;
-    for source in sources {
-        sqlx::query("INSERT INTO source (name, since) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(source.as_str())
-            .bind(now.as_millisecond())
-            .execute(&mut *tx)
-            .await?;
+    connection: &mut AnyConnection,
+    write: impl AsyncFnOnce(&mut AnyConnection) -> Result<T>,
+) -> Result<T> {
+    if outbox.len() < MANY_DELIVERIES {
+        return write(connection).await;
     }
-    write_watermark(&mut tx, now).await?;
-    tx.commit().await?;
-    Ok(inserted)
+    (&mut *connection).execute(LARGE_CACHE).await?;
+    let written = write(connection).await;
+    (&mut *connection).execute(SMALL_CACHE).await?;
+    written
+}
+
+/// See [`Store::take_back`]. Nothing else is planned before it is due.
+pub(super) async fn take_back(connection: &mut AnyConnection) -> Result<u64> {
+    let taken = sqlx::query(
+        "DELETE FROM outbox WHERE state = 'pending' AND attempts = 0 AND planned_at < due_at \
+         AND due_at > (SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'watermark')",
+    )
+    .execute(connection)
+    .await?;
+    Ok(taken.rows_affected())
 }
 
 pub(super) async fn insert_deliveries(
@@ -628,8 +689,18 @@ pub(super) async fn insert_deliveries(
     deliveries: &[NewDelivery],
     now: Timestamp,
 ) -> Result<u64> {
+    insert_from(0, tx, deliveries, now).await
+}
+
+/// The same, in order from the place `first` on.
+async fn insert_from(
+    first: usize,
+    tx: &mut Tx<'_>,
+    deliveries: &[NewDelivery],
+    now: Timestamp,
+) -> Result<u64> {
     // With room for the parts that a message may turn out to have.
-    let positions = (0_i64..).step_by(parts::MAX_PARTS as usize);
+    let positions = (0_i64..).step_by(parts::MAX_PARTS as usize).skip(first);
     let mut rows: Vec<(i64, &NewDelivery)> = positions.zip(deliveries).collect();
     // By the id, so that the index of these, which is the one that grows, is gone through once.
     rows.sort_unstable_by(|a, b| a.1.id.cmp(&b.1.id));

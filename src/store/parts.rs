@@ -20,9 +20,10 @@ impl Delivery {
 
     /// Whether the other one is an earlier part of the same message.
     pub(super) fn goes_on_with(&self, other: &Delivery) -> bool {
-        let place = |one: &Delivery| i64::from(one.position) / MAX_PARTS;
+        let place =
+            |one: &Delivery| (one.planned_at, one.due_at, i64::from(one.position) / MAX_PARTS);
         self.part() > other.part()
-            && (place(self), self.planned_at) == (place(other), other.planned_at)
+            && place(self) == place(other)
             && self.notification.source == other.notification.source
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use sqlx::{Connection, Row};
 
 use super::integrity::{self, Depth};
+use super::outbox::take_back;
 use super::{
     DeliveryState, Result, Store, StoreError, connect, instant, lock, migrate, millis, trouble,
     version, write_watermark,
@@ -197,6 +198,7 @@ async fn prepare(file: &Path, from: &Path, now: Timestamp) -> Result<u64> {
     ] {
         sqlx::query(sql).execute(&mut *tx).await?;
     }
+    take_back(&mut tx).await?;
     let held = sqlx::query(
         "UPDATE outbox SET state = $1, lease_until = NULL, settled_at = $2, \
          last_error = 'held back when a backup was restored: it may have been sent since' \

@@ -39,7 +39,7 @@ use beadle::fetch::Fetcher;
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::{Delivered, Pipeline};
-use beadle::store::{self, Access, DeliveryState, Happening as Step, Store, StoreError};
+use beadle::store::{self, Access, Delivery, DeliveryState, Happening as Step, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection, Executor, Row};
@@ -594,9 +594,10 @@ impl Year {
         self.look_at_rows(given_up).await?;
         let pipeline = self.pipeline.as_ref().unwrap();
         let counts = pipeline.store.counts().await?;
-        let waiting = [DeliveryState::Pending, DeliveryState::Leased];
+        let pending = pipeline.store.deliveries(Some(DeliveryState::Pending), u32::MAX).await?;
+        let is_ahead = |row: &Delivery| row.planned_at < row.due_at && row.due_at > clock;
         self.oracle.forget_stale();
-        if waiting.iter().all(|state| !counts.contains_key(state)) {
+        if pending.iter().all(is_ahead) && !counts.contains_key(&DeliveryState::Leased) {
             self.hold(self.oracle.check_all_told(clock));
         }
         Ok(())
@@ -609,6 +610,7 @@ impl Year {
     ) -> Result<Delivered, StoreError> {
         pipeline.tick(clock).await?;
         self.oracle.tick(clock);
+        while pipeline.write_ahead(clock).await? {}
         let mut total = Delivered::default();
         let begun = tokio::time::Instant::now();
         let time = self.time;

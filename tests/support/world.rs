@@ -158,6 +158,7 @@ pub async fn poll(pipeline: &Pipeline, now: &str) -> Polled {
 /// What fell due is sent.
 pub async fn deliver(pipeline: &Pipeline, now: &str) -> beadle::pipeline::Delivered {
     pipeline.tick(at(now)).await.unwrap();
+    while pipeline.write_ahead(at(now)).await.unwrap() {}
     pipeline.deliver(at(now)).await.unwrap()
 }
 
