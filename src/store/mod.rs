@@ -187,6 +187,16 @@ macro_rules! between {
     };
 }
 
+/// By how much the bounds of an event may be off: they are written with the event, in the zones of
+/// then, and zone data changes, and so does the zone of floating times.
+const ZONES_APART: SignedDuration = SignedDuration::from_hours(26);
+
+/// The window, wide enough to find every event in it.
+fn widened(from: Timestamp, to: Timestamp) -> (i64, i64) {
+    let from = from.as_millisecond().saturating_sub(millis(ZONES_APART));
+    (from, to.as_millisecond().saturating_add(millis(ZONES_APART)))
+}
+
 /// How a feed was last asked for and what it answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FeedState {
@@ -403,13 +413,14 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(String, EventKey, Event)>> {
+        let (from, to) = widened(from, to);
         let mut connection = self.connection.lock().await;
         let query = sqlx::query(between!(
             "feed, key, CAST(seen AS BLOB) AS seen",
             "told_state <> 'withdrawn'"
         ))
-        .bind(from.as_millisecond())
-        .bind(to.as_millisecond());
+        .bind(from)
+        .bind(to);
         let found = |row: &AnyRow| {
             Ok((row.try_get("feed")?, EventKey(row.try_get("key")?), event(row, "seen")?))
         };
@@ -425,10 +436,11 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<HashSet<(String, EventKey)>> {
+        let (from, to) = widened(from, to);
         let mut connection = self.connection.lock().await;
         let rows = sqlx::query(between!("feed, key", "told_state = 'nothing'"))
-            .bind(from.as_millisecond())
-            .bind(to.as_millisecond())
+            .bind(from)
+            .bind(to)
             .fetch_all(&mut *connection)
             .await?;
         rows.iter().map(|row| Ok((row.try_get("feed")?, EventKey(row.try_get("key")?)))).collect()
