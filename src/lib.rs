@@ -112,7 +112,7 @@
 //! | promise | exactly | tests |
 //! |---|---|---|
 //! | nothing is lost by a crash | after any number of SIGKILLs each message owed has reached each receiver | `kills`: `a_crash_loses_nothing_and_doubles_nothing_that_can_be_recognised` |
-//! | nothing is doubled by a crash | by a bot: never, but for the first post of a forum: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_longer_ago_than_a_nonce_lives_doubles_nothing_by_bot`, `what_may_have_arrived_is_found_whatever_the_clock_says`, `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
+//! | nothing is doubled by a crash | by a bot: never, but for the first post of a forum, and where it may not read the channel's history, which `beadle check` says: Discord remembers its nonce for some minutes, and later beadle looks whether the message is there; by a webhook or by mail: once for each kill at most, mail under the same Message-ID | `kills`; `a_crash_longer_ago_than_a_nonce_lives_doubles_nothing_by_bot`, `what_may_have_arrived_is_found_whatever_the_clock_says`, `a_crash_between_sending_and_noting_it_doubles_nothing`, `a_nonce_makes_a_repeat_harmless`, `what_may_have_arrived_is_looked_for_before_it_is_sent_again` |
 //! | each reminder is told once to each receiver | when it is due; late, it says so; not at all where its event has begun, and then there is a record | `year`: `a_year_of_mishaps_loses_nothing_and_repeats_nothing`; `each_lead_is_told_once_whatever_the_clocks_do` |
 //! | none for what is not so | not for a cancelled event, not for a time that is no longer true as of the last reading | `year`; `what_is_cancelled_or_gone_is_not_reminded_of`, `what_was_written_ahead_is_written_anew_when_its_event_changes`, `a_move_found_after_a_reminder_fell_due_takes_it_back` |
 //! | each change that lasts is told once | one that stood at two readings; what flaps is not told | `year`; `a_change_is_told_when_it_has_settled` |
@@ -133,9 +133,12 @@
 //! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `a_locked_database_is_waited_for` |
 //! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
 //! | an update takes over what is there | a state of every released schema, with something in each of its tables | `a_state_of_every_released_schema_is_taken_over`, `the_schema_is_the_one_that_is_written_down` |
-//! | two instances are safe | the second on one state folder is refused | `a_second_beadle_on_the_same_state_is_refused` |
+//! | two instances are safe | the second on one state folder is refused, and an attempt that outlived its lease settles nothing | `a_second_beadle_on_the_same_state_is_refused`, `an_attempt_whose_lease_was_taken_over_settles_nothing` |
+//! | zones may change | new zone data, or another zone for times without one, moves reminders and is no news | `new_zone_data_moves_reminders` |
+//! | a known feed looked at anew tells nothing old | a watch or receiver that comes to it, or a wider filter | `a_watch_widened_on_a_known_feed_tells_nothing_old`, `the_first_reading_is_a_baseline` |
+//! | the state stays small | what is over is forgotten, what was sent after 400 days: 7 MB after each of five years with an event a day | `five_years_leave_a_small_file` |
 //! | a new configuration is taken up whole or not at all | at a signal: what is being sent ends under the old one, and nothing is lost or doubled, but for what takes longer than a minute, which is as after a crash; with a mistake in it nothing is touched, and nothing is started; a receiver that is no longer in it gets nothing more | `fifty_reloads_lose_nothing_and_double_nothing`, `a_mistake_in_the_configuration_touches_nothing`, `a_receiver_taken_out_of_the_configuration_gets_nothing_more` |
-//! | an old backup repeats nothing | what changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice`, `a_restored_backup_holds_back_no_reminder_that_was_written_ahead` |
+//! | an old backup repeats nothing | by `beadle restore`; a file that was copied back by hand may repeat what it does not know of. What changed since it was made, and was not told yet, is passed over | `year`; `a_restored_backup_tells_nothing_twice`, `a_restored_backup_holds_back_no_reminder_that_was_written_ahead` |
 //!
 //! # Invariants, and the tests that hold them
 //!
@@ -151,6 +154,8 @@
 //! | what was so before beadle looked is not told | `the_first_reading_is_a_baseline`, `what_was_off_from_the_beginning_is_not_told`, `another_calendar_under_the_same_name_is_read_anew`, `what_is_made_after_an_empty_answer_is_new` |
 //! | over 27 recorded exports, what an attentive person would say | `notices_are_what_an_attentive_person_would_say` |
 //! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
+//! | a feed is asked as its server wishes, and says where it has moved for good | `validators_go_back_and_bring_304`, `a_good_poll_waits_as_long_as_anyone_asks`, `a_failing_feed_is_asked_less_and_less`, `a_feed_that_has_moved_for_good_is_read_and_said_to_have_moved` |
+//! | a hostile feed costs bounded time and memory | `time_is_limited_over_the_whole_attempt`, `too_much_is_refused_before_it_has_come`, `compression_is_taken_off_once_and_only_to_the_limit`, `huge_lines_and_deep_nesting_end_soon` |
 //! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
@@ -169,7 +174,7 @@
 //! | what is paused is silent, also later | `a_paused_watch_is_silent_and_tells_nothing_later` |
 //! | only managers manage, only Discord posts | `only_managers_of_the_configured_server_manage`, `only_what_discord_signed_lately_is_genuine` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
-//! | a secret is not shown | `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
+//! | a secret is not shown | `no_secret_is_ever_shown`, `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
 //! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself` |
 //! | only a server that proves its name is spoken to | `an_authority_of_ones_own_is_trusted_when_it_is_named`, `a_certificate_that_is_over_or_of_another_host_is_refused`, `a_mail_server_is_checked_as_far_as_the_login` |
 //! | what stands still is seen | `a_stuck_loop_is_not_healthy`, `a_stuck_loop_stops_the_ping`, `systemd_and_monitoring_hear_of_a_run` |

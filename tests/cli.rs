@@ -574,6 +574,28 @@ fn run_tells_changes_as_they_come_and_stops_when_told() {
 }
 
 #[test]
+fn a_feed_that_has_moved_for_good_is_read_and_said_to_have_moved() {
+    let feed = FeedStandIn::start(calendar(&[event("a", "First talk", "20990310T100000")]));
+    for (status, said) in [(302, false), (301, true)] {
+        feed.status(status);
+        let folder = tempfile::tempdir().unwrap();
+        let config = MINIMAL
+            .replace("\"feed.ics\"", &format!("{:?}", feed.url()))
+            .replace("10s", "60s")
+            .replace("settle", "private = true\nsettle");
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        let (_, err, code) = run(folder.path(), &["once"]);
+        assert_eq!(code, 0, "{err}");
+        assert_eq!(
+            err.contains("it has moved for good, to http://127.0.0.1: write"),
+            said,
+            "{err}"
+        );
+        assert!(!err.contains("/moved"), "the address is kept secret: {err}");
+    }
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     const CANARY: &str = "canary-9f8e7d";
     let (discord, smtp) = (DiscordStandIn::start(), SmtpStandIn::start());

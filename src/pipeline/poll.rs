@@ -6,6 +6,7 @@ use std::io;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
+use url::Url;
 
 use crate::calendar::diff::{self, Change, ChangeKind, Glance, Known, Marks, Note, Reading, Told};
 use crate::calendar::fingerprints::Fingerprints;
@@ -745,7 +746,10 @@ impl Pipeline {
         loop {
             let (body, charset, new, advice) = match self.fetcher.fetch(feed, &validators).await {
                 Ok(Fetched::NotModified { advice }) => return Ok(Ok((None, advice))),
-                Ok(Fetched::Body { body, charset, validators, advice, .. }) => {
+                Ok(Fetched::Body { body, charset, validators, advice, moved_to }) => {
+                    if let Some(url) = moved_to {
+                        self.warn_once(feed, &moved(&url));
+                    }
                     (body, charset, validators, advice)
                 }
                 Err(error) => return Ok(Err(error)),
@@ -996,6 +1000,14 @@ fn take_over(
     let reading = Reading { prodid, complete, events, unchanged, present, ..Reading::default() };
     let amendments = amendments.into_iter().map(|one| (one.index, one)).collect();
     (reading, spool.map(|spool| Spooled { spool, amendments }))
+}
+
+/// Of the address only the host is shown: it may be private.
+fn moved(url: &Url) -> Warning {
+    let (scheme, host) = (url.scheme(), url.host_str().unwrap_or_default());
+    let message =
+        format!("it has moved for good, to {scheme}://{host}: write the new address as `url`");
+    Warning { line: 0, event: None, message }
 }
 
 /// Names a feed's address without giving it away, and the zone in which its floating times are read:

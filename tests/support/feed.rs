@@ -40,7 +40,8 @@ impl FeedStandIn {
         self.state().body = body.into();
     }
 
-    /// Every answer from now on; one of an error has an HTML body.
+    /// Every answer from now on; one of an error has an HTML body, a redirect leads to `/moved`, where
+    /// the calendar is.
     pub fn status(&self, status: u16) {
         self.state().status = status;
     }
@@ -70,16 +71,22 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     }
     let mut state = state.lock().unwrap();
     let asked = |etag: &String| head.to_lowercase().contains(&format!("if-none-match: {etag}"));
-    let (status, body) = match (state.status, &state.etag) {
+    let status = match state.status {
+        300..400 if head.starts_with("GET /moved ") => 200,
+        status => status,
+    };
+    let (status, body) = match (status, &state.etag) {
         (200, Some(etag)) if asked(etag) => (304, Vec::new()),
         (200, _) => (200, state.body.clone()),
         (status, _) => (status, b"<html><title>Error</title></html>".to_vec()),
     };
     let etag = state.etag.as_ref().map_or(String::new(), |etag| format!("etag: {etag}\r\n"));
     state.requests.push(head);
+    let to = if (300..400).contains(&status) { "location: /moved\r\n" } else { "" };
     let length = body.len();
-    let head =
-        format!("HTTP/1.1 {status} x\r\n{etag}content-length: {length}\r\nconnection: close\r\n");
+    let head = format!(
+        "HTTP/1.1 {status} x\r\n{etag}{to}content-length: {length}\r\nconnection: close\r\n"
+    );
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     let _ = stream.write_all(&body);
 }
