@@ -887,8 +887,13 @@ impl Rows {
                 true => (confirm, since.saturating_add(confirm).is_ok_and(|at| at <= cx.now)),
                 false => (cx.settle, since < cx.now),
             };
-            if !(wait.is_zero() || lasted && since < cx.now) {
-                if let Ok(at) = since.saturating_add(wait) {
+            // A reading that is not whole proves no absence.
+            let (from, proves) = match unproven && !reading.complete {
+                true => (cx.now, false),
+                false => (since, true),
+            };
+            if !(proves && (wait.is_zero() || lasted && since < cx.now)) {
+                if let Ok(at) = from.saturating_add(wait) {
                     out.recheck_at = Some(out.recheck_at.map_or(at, |other| other.min(at)));
                 }
                 continue;

@@ -269,6 +269,21 @@ fn half_an_answer_removes_nothing() {
 }
 
 #[test]
+fn half_an_answer_is_no_second_proof_of_an_absence() {
+    let mut feed = Feed::of(&talks());
+    let mut events = talks();
+    events.remove(2);
+    assert_eq!(feed.poll(&events), [""; 0]);
+    for _ in 0..3 {
+        let events = talks()[..2].iter().map(|e| (e.clone(), print(e))).collect();
+        let out = feed.reading(Reading { events, complete: false, ..Reading::default() });
+        assert_eq!(out.changes, []);
+        assert!(out.recheck_at.is_some_and(|at| at > feed.now - 1.hours()), "not at once again");
+    }
+    assert_eq!(feed.poll(&events), ["Missing talk-3"]);
+}
+
+#[test]
 fn an_emptied_feed_is_held_back_for_a_day() {
     let mut feed = Feed::of(&talks());
     let empty = Reading { complete: true, ..Reading::default() };
@@ -643,5 +658,170 @@ proptest! {
             })
             .collect();
         prop_assert_eq!(feed.poll(&restamped), [""; 0]);
+    }
+}
+
+// ---- a window, and what may go wrong behind it -----------------------------------------------------
+
+/// What happens to a feed between two readings, or to one reading of it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// An event is made that starts so many hours later.
+    Make(u8),
+    /// The so-manieth that is yet to come is deleted.
+    Delete(u8),
+    /// This reading is without the so-manieth.
+    Flap(u8),
+    /// This reading is what the last one should have been.
+    Stale,
+    /// Of this reading only so many events come.
+    Cut(u8),
+    /// This reading has no events.
+    Empty,
+    Quiet,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<u8>().prop_map(Step::Make),
+        3 => any::<u8>().prop_map(Step::Delete),
+        2 => any::<u8>().prop_map(Step::Flap),
+        1 => Just(Step::Stale),
+        1 => any::<u8>().prop_map(Step::Cut),
+        1 => Just(Step::Empty),
+        4 => Just(Step::Quiet),
+    ]
+}
+
+/// A site that lists the 30 events that come next.
+struct Site {
+    /// Those there are, by start in hours after the beginning.
+    truth: BTreeMap<u32, Event>,
+    made: usize,
+    begin: Timestamp,
+}
+
+impl Site {
+    const WINDOW: usize = 30;
+
+    fn make(&mut self, now: Timestamp, hours: u8) {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let passed = now.duration_since(self.begin).as_hours() as u32;
+        let mut at = passed + 2 + u32::from(hours);
+        while self.truth.contains_key(&at) {
+            at += 1;
+        }
+        self.made += 1;
+        let start = zone.to_datetime(self.begin + i64::from(at).hours());
+        let [from, until] = [0, 3600].map(|s| self.begin.as_second() + i64::from(at) * 3600 + s);
+        let uid = format!("{}-{from}-{until}@events.example.edu", self.made);
+        // Nothing like any other, or one that is deleted would have become the other.
+        let title = format!("{:016x}", xxh3_64(uid.as_bytes()));
+        self.truth.insert(at, event(&uid, &title, &start.to_string()));
+    }
+
+    fn listed(&self, now: Timestamp) -> Vec<Event> {
+        let passed = now.duration_since(self.begin).as_hours() as u32;
+        self.truth.range(passed + 1..).take(Self::WINDOW).map(|(_, event)| event.clone()).collect()
+    }
+}
+
+fn on_list(events: &[Event]) -> BTreeSet<Uid> {
+    events.iter().map(|event| event.uid.clone()).collect()
+}
+
+/// As many cases as the environment asks for, else these.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let config = ProptestConfig::default();
+    ProptestConfig { cases: if asked { config.cases } else { usual }, ..config }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    /// `PROPTEST_CASES=100000 cargo test --release -p beadle-calendar no_window` goes through more.
+    #[test]
+    fn no_window_flap_or_cut_withdraws_what_is_on(
+        first in prop::collection::vec(any::<u8>(), 1..45),
+        steps in prop::collection::vec(any_step(), 1..60),
+    ) {
+        let begin: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let zone = TimeZone::get("America/New_York").unwrap();
+        let instant = |when: &When| when.instant(&Zones::default(), &zone);
+        let mut site = Site { truth: BTreeMap::new(), made: 0, begin };
+        first.iter().for_each(|hours| site.make(begin, *hours));
+        let mut feed = Feed::of(&site.listed(begin));
+        feed.prodid = "-//Example - ECPv6.16.3//NONSGML v1.0//EN".into();
+        let mut before = site.listed(begin);
+        let mut was_sick = false;
+        let mut told: Vec<Uid> = Vec::new();
+        let mut seen = on_list(&before);
+        let mut deleted: Vec<Event> = Vec::new();
+        let mut on = on_list(&before);
+        // At the end the site says for more than a day what is so.
+        for step in steps.into_iter().chain(std::iter::repeat_n(Step::Quiet, 28)) {
+            let nth = |n: u8, of: usize| (of > 0).then(|| usize::from(n) % of);
+            let upcoming = site.listed(feed.now).len();
+            match step {
+                Step::Make(hours) => site.make(feed.now, hours),
+                Step::Delete(n) => {
+                    let passed = feed.now.duration_since(begin).as_hours() as u32;
+                    let at = nth(n, upcoming).and_then(|n| {
+                        site.truth.range(passed + 1..).nth(n).map(|(at, _)| *at)
+                    });
+                    let event = at.and_then(|at| site.truth.remove(&at));
+                    // What was out of sight when it was deleted stays out of sight.
+                    deleted.extend(event.filter(|event| seen.contains(&event.uid)));
+                }
+                _ => {}
+            }
+            let right = site.listed(feed.now);
+            let (mut served, mut complete) = (right.clone(), true);
+            // What is wrong twice in a row is what the feed says.
+            let sick = !was_sick;
+            match step {
+                Step::Flap(n) if sick => { nth(n, served.len()).map(|n| served.remove(n)); }
+                Step::Stale if sick => served = before,
+                Step::Cut(n) => {
+                    served.truncate(nth(n, served.len()).unwrap_or(0));
+                    complete = false;
+                }
+                Step::Empty if sick => served.clear(),
+                _ => {}
+            }
+            if complete {
+                was_sick = served != right;
+                seen = on_list(&served);
+            }
+            let passed = feed.now;
+            let out = feed.reading(Reading {
+                prodid: feed.prodid.clone(),
+                events: served.iter().map(|e| (e.clone(), print(e))).collect(),
+                complete,
+                ..Reading::default()
+            });
+            let is: BTreeSet<Uid> = site.truth.values().map(|event| event.uid.clone()).collect();
+            for change in &out.changes {
+                match change.kind {
+                    ChangeKind::New | ChangeKind::Reinstated => { on.insert(change.after.uid.clone()); }
+                    ChangeKind::Missing => {
+                        let uid = &change.after.uid;
+                        prop_assert!(!is.contains(uid), "{uid} is on, at {passed}");
+                        told.push(uid.clone());
+                    }
+                    other => prop_assert!(false, "{other:?} {}", change.after.uid),
+                }
+            }
+            before = right;
+            // Of the end of a list nobody knows whether it was pushed out.
+            if complete && let Some(last) = served.last() {
+                deleted.retain(|event| instant(&event.start) < instant(&last.start));
+            }
+        }
+        for event in deleted.iter().filter(|event| instant(&event.start) > feed.now) {
+            let uid = &event.uid;
+            prop_assert!(told.contains(uid) || !on.contains(uid), "{uid} is gone and nobody knows");
+        }
     }
 }
