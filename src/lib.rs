@@ -70,8 +70,8 @@
 //! 5. The loop that delivers is woken, claims the row, renders it, keeps the bytes, and hands them
 //!    to the [`Notifier`](notify::Notifier). The receipt is recorded with the row.
 //! 6. Its reminders are nowhere yet. They are computed from the events as they are, and computed
-//!    anew when these change. Each is written into the outbox two minutes before it is due, so that
-//!    thousands can fall due at one instant and be late by milliseconds.
+//!    anew when these change. Each is written into the outbox within the two minutes before it is
+//!    due, so that thousands can fall due at one instant and be late by milliseconds.
 //!
 //! # A moved event
 //!
@@ -120,7 +120,7 @@
 //! | nothing is early, and little is late | what falls due can be sent some milliseconds later, however much falls due with it and whatever is being sent: `cargo bench --bench punctual` | `each_lead_is_told_once_whatever_the_clocks_do`, `a_reminder_stands_in_the_outbox_before_it_is_due_and_goes_at_its_time`, `a_clock_that_is_set_back_makes_nothing_early_that_was_written_ahead`, `a_poll_while_messages_are_sent_loses_no_reminder`, `only_what_a_message_may_wait_for_is_looked_up` |
 //! | nothing late is unsaid | past a minute the message begins with it, unless an earlier attempt may have arrived: its bytes stay the same | `year`; `a_message_that_was_held_up_says_that_it_is_late` |
 //! | an id means one thing | a dedup id is never used for another meaning | `year` |
-//! | the clock may be wrong | set back, set forward, suspended, a year ahead for a moment: nothing twice, nothing skipped that is still to come | `year`; `a_clock_that_jumps_repeats_nothing_and_loses_nothing`, `a_clock_put_right_brings_back_what_it_had_skipped`, `a_clock_put_right_keeps_nothing_waiting`, `a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile` |
+//! | the clock may be wrong | set back, set forward, suspended, a year ahead for a moment: nothing twice, nothing skipped that is still to come | `year`; `a_clock_that_jumps_repeats_nothing_and_loses_nothing`, `a_clock_put_right_brings_back_what_it_had_skipped`, `a_clock_put_right_keeps_nothing_waiting`, `what_was_written_ahead_is_judged_before_it_is_claimed`, `a_watermark_that_goes_back_takes_nothing_back`, `a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile` |
 //! | a sick feed changes nothing | error pages, empty bodies, bodies cut at any byte: no notice, no reminder less | `year`; `a_sick_feed_changes_nothing`, `a_cut_answer_neither_hides_nor_delays_reminders`, `what_half_an_answer_said_and_the_next_takes_back_is_not_gone` |
 //! | gone is told on proof only | absent from two complete readings, most of a feed only after a day | `year`; `no_window_flap_or_cut_withdraws_what_is_on`, `half_an_answer_is_no_second_proof_of_an_absence`, `absence_is_told_after_two_readings_half_an_hour_apart`, `an_emptied_feed_is_held_back_for_a_day` |
 //! | the first reading is quiet | a welcome at most, a cut reading is none | `the_first_reading_is_a_baseline`, `a_first_reading_that_is_cut_is_no_baseline` |
@@ -130,7 +130,7 @@
 //! | one poison item blocks nothing | it is dead, and the others go on | `year`; `a_panic_costs_one_message`, `what_is_refused_is_kept_and_can_be_revived` |
 //! | a closed door is left alone | tried every hour, and all that waited goes out when it opens | `year`; `a_channel_that_is_closed_is_left_alone_for_an_hour_and_others_go_on`, `a_channel_that_is_open_again_gets_all_that_waited` |
 //! | rate limits are obeyed | a message is not tried before the time the server named, and neither are those behind it; an hour of refusals costs fewer than a hundred requests | `an_hour_of_refusals_is_asked_about_less_than_a_hundred_times`, `a_rate_limit_only_delays`, `after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept` |
-//! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `a_locked_database_is_waited_for` |
+//! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `what_was_written_ahead_outlasts_a_database_that_refuses`, `a_locked_database_is_waited_for` |
 //! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
 //! | an update takes over what is there | a state of every released schema, with something in each of its tables | `a_state_of_every_released_schema_is_taken_over`, `the_schema_is_the_one_that_is_written_down` |
 //! | two instances are safe | the second on one state folder is refused, and an attempt that outlived its lease settles nothing | `a_second_beadle_on_the_same_state_is_refused`, `an_attempt_whose_lease_was_taken_over_settles_nothing` |

@@ -574,7 +574,11 @@ async fn what_was_written_ahead_is_planned_anew_after_a_start() {
         let mut world = World::new();
         drop(shortly_before_a_reminder(&world).await);
         world.edit(leads, anew);
-        let pipeline = world.open(start).await;
+        // As after a reload that the database refused to begin with.
+        let store = Store::open(&world.config().state, Access::Exclusive).await.unwrap();
+        let fetcher = beadle::fetch::Fetcher::new().unwrap();
+        let zones = beadle::app::zones();
+        let pipeline = Pipeline::new(world.config(), zones, store, fetcher, world.registry());
         for now in [start, "2026-03-10T09:00", "2026-03-10T09:46"] {
             if at(now) >= at(start) {
                 deliver(&pipeline, now).await;
@@ -607,6 +611,66 @@ async fn after_a_sleep_of_the_machine_too_only_the_newest_lead_is_told() {
         deliver(&pipeline, &format!("2026-03-10T{now}")).await;
         assert_eq!(reminded(&pipeline).await.len(), expected, "{now}");
     }
+}
+
+/// The loop that delivers may be awake before the one that ticks.
+#[tokio::test]
+async fn what_was_written_ahead_is_judged_before_it_is_claimed() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    pipeline.deliver(at("2026-03-10T09:46")).await.unwrap();
+    deliver(&pipeline, "2026-03-10T09:46").await;
+    assert_eq!(reminded(&pipeline).await, ["15m 2026-03-10T13:45:00Z"]);
+
+    for wrong in ["2026-03-10T12:00", "2027-03-10T09:00"] {
+        let world = World::new();
+        let pipeline = shortly_before_a_reminder(&world).await;
+        pipeline.deliver(at(wrong)).await.unwrap();
+        deliver(&pipeline, wrong).await;
+        for now in ["08:58:50", "08:59:10", "09:00", "09:00:30", "09:45"] {
+            deliver(&pipeline, &format!("2026-03-10T{now}")).await;
+        }
+        assert_eq!(world.posts(), ["Reminder: The talk"; 2], "the clock said {wrong}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_ahead_outlasts_a_database_that_refuses() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    pipeline.resume(at("2026-03-10T08:58:50")).await.unwrap();
+    for now in ["08:59", "09:00", "09:00:30", "09:10"] {
+        deliver(&pipeline, &format!("2026-03-10T{now}")).await;
+    }
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
+}
+
+/// Those who do not tick write down up to when all has fallen due as well, and may come late.
+#[tokio::test]
+async fn a_watermark_that_goes_back_takes_nothing_back() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    let before = at("2026-03-10T08:59:59");
+    pipeline.tick(at("2026-03-10T09:00")).await.unwrap();
+    pipeline.store.resume("all", before).await.unwrap();
+    pipeline.reconsider();
+    for now in ["09:00:01", "09:00:30", "09:10"] {
+        deliver(&pipeline, &format!("2026-03-10T{now}")).await;
+    }
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
+}
+
+#[tokio::test]
+async fn a_retry_of_what_was_written_ahead_is_not_early() {
+    let world = World::new();
+    let pipeline = shortly_before_a_reminder(&world).await;
+    let id = rows(&pipeline, DeliveryState::Pending).await[0].id.clone();
+    let retried = at("2026-03-10T08:58:40");
+    pipeline.store.intervene(&id, Happening::Revived, retried).await.unwrap();
+    deliver(&pipeline, "2026-03-10T08:58:41").await;
+    assert_eq!(world.posts(), [""; 0]);
+    deliver(&pipeline, "2026-03-10T09:00").await;
+    assert_eq!(world.posts(), ["Reminder: The talk"]);
 }
 
 #[tokio::test]

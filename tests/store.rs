@@ -84,10 +84,25 @@ async fn only_what_is_not_due_yet_is_taken_back() {
     store.commit_due(&[row("due", 0)], &[], at(0)).await.unwrap();
     store.write_ahead(&[row("fell due", 10), row("later", 20)], at(0)).await.unwrap();
     store.commit_due(&[], &[], at(10)).await.unwrap();
-    assert_eq!(store.take_back().await.unwrap(), 1);
+    assert_eq!(store.take_back(at(10)).await.unwrap(), 1);
     let left = store.deliveries(None, 9).await.unwrap();
     let left: Vec<_> = left.iter().map(|one| one.notification.source.as_str()).collect();
     assert_eq!(left, ["fell due", "due"]);
+}
+
+#[tokio::test]
+async fn what_belongs_to_a_message_that_was_sent_is_not_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let row = NewDelivery { due_at: at(10), ..delivery("a", "one") };
+    store.write_ahead(&[row], at(0)).await.unwrap();
+    let [whole] = store.claim_due(at(10), LEASE, 9, 9).await.unwrap().try_into().unwrap();
+    let parts = store.freeze_parts(&whole, "first", &["second".to_owned()]).await.unwrap();
+    let sent = Settlement::Sent { remote_id: "1/2".to_owned() };
+    store.settle(&whole, &sent, None, at(10)).await.unwrap();
+    store.give_back(&parts).await.unwrap();
+    assert_eq!(store.take_back(at(0)).await.unwrap(), 0);
+    assert_eq!(store.claim_due(at(12), LEASE, 9, 9).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -12,13 +12,12 @@ use crate::store::{Delivery, NewDelivery, StoreError};
 
 use super::{PATIENCE, Pipeline, lock};
 
-/// Longer than beadle ever sleeps.
+/// Longer than beadle ever sleeps: nothing else lies between two ticks.
 const UNSEEN: SignedDuration = SignedDuration::from_mins(2);
 /// How far ahead reminders are kept in memory, in order of time.
 const AGENDA_AHEAD: SignedDuration = SignedDuration::from_hours(36);
-/// How far ahead they are in the outbox, so that nothing is left to be written when they fall due:
-/// longer than beadle ever sleeps.
-const OUTBOX_AHEAD: SignedDuration = SignedDuration::from_mins(2);
+/// How far ahead they are in the outbox, so that nothing is left to be written when they fall due.
+const OUTBOX_AHEAD: SignedDuration = UNSEEN;
 /// How many are written ahead at once: they may keep one that falls due waiting.
 const CHUNK: usize = 64;
 
@@ -34,8 +33,9 @@ pub(super) struct Agenda {
     queue: Vec<NewDelivery>,
     /// Up to when what is in `queue` is in the outbox already; none where nothing is.
     written: Option<Timestamp>,
-    /// Of this queue or an earlier one there may be something in the outbox that is yet to fall due.
-    left_over: bool,
+    /// Nothing that is yet to fall due is in the outbox, of this queue or an earlier one; not known at
+    /// a start.
+    none_ahead: bool,
     /// How often the events have changed.
     edition: u64,
     /// The edition that `queue` was made of.
@@ -94,30 +94,39 @@ impl Pipeline {
     /// Puts into the outbox what has fallen due: reminders, digests, and the welcome of watches and
     /// digests never met before. Gives how many messages that made.
     pub async fn tick(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let ticked = self.try_tick(now).await;
+        if ticked.is_err() {
+            self.distrust_agenda();
+        }
+        ticked
+    }
+
+    /// The machine has slept, or the clock was set forward, and no tick has yet decided which of what
+    /// was written ahead is still of use.
+    pub(super) fn is_behind(&self, now: Timestamp) -> bool {
+        let agenda = self.lock_agenda();
+        !agenda.none_ahead && agenda.done.is_some_and(|done| now.duration_since(done) > UNSEEN)
+    }
+
+    async fn try_tick(&self, now: Timestamp) -> Result<u64, StoreError> {
         let done = self.done().await?;
+        // First of all, so that nothing written ahead is met by what follows.
+        let after = self.fill_agenda(done, now).await?;
         if let Some(done) = done.filter(|done| *done > now) {
             let by = done.duration_since(now);
             warn!(by = %format_args!("{by:#}"), "the clock was set back");
-            self.take_back().await?;
             self.store.clock_set_back(by, now).await?;
             for at in lock(&self.next_polls).values_mut() {
                 *at = at.saturating_sub(by).unwrap_or(now);
             }
         }
-        let after = self.fill_agenda(done, now).await?;
 
         let (mut due, written, edition) = {
             let mut agenda = self.lock_agenda();
             let (due, written) = agenda.pop_due(now);
             (due, written, agenda.made_of)
         };
-        let mut fell_due = 0;
-        if due.first().is_some_and(|first| is_late(first, now)) {
-            // beadle was kept from working; which of them are still of use is decided below.
-            self.take_back().await?;
-        } else {
-            fell_due += due.drain(..written).count() as u64;
-        }
+        let mut fell_due = due.drain(..written).count() as u64;
         let missed = due.len();
         due.retain(|reminder| reminder.not_after > now);
         let dropped = missed - due.len();
@@ -165,11 +174,13 @@ impl Pipeline {
             if chunk.is_empty() {
                 return Ok(false);
             }
-            agenda.left_over = true;
+            agenda.none_ahead = false;
             (chunk, agenda.made_of)
         };
         let inserted = self.store.write_ahead(&chunk, now).await?;
         let mut agenda = self.lock_agenda();
+        // Somebody else may have ticked meanwhile.
+        agenda.none_ahead = false;
         if agenda.edition == edition {
             agenda.written = chunk.last().map(|last| last.due_at);
             // What was there already may have been made of other events.
@@ -178,14 +189,6 @@ impl Pipeline {
             }
         }
         Ok(true)
-    }
-
-    /// Takes what was written ahead and is yet to fall due out of the outbox.
-    async fn take_back(&self) -> Result<(), StoreError> {
-        self.store.take_back().await?;
-        let mut agenda = self.lock_agenda();
-        (agenda.written, agenda.left_over) = (None, false);
-        Ok(())
     }
 
     /// The digests that fell due after `after`, and the welcome of watches and digests never met
@@ -310,13 +313,18 @@ impl Pipeline {
         let edition = {
             let agenda = self.lock_agenda();
             // What was taken out of it under a clock that has been set back falls due once more.
-            if done <= now && agenda.until.is_some_and(|until| until > now) {
+            // Where beadle was kept from working, which of those that are late are still of use is
+            // decided before they are in the outbox.
+            let late = agenda.queue.last().is_some_and(|next| is_late(next, now));
+            if done <= now && !late && agenda.until.is_some_and(|until| until > now) {
                 return Ok(after);
             }
             agenda.edition
         };
-        if self.lock_agenda().left_over {
-            self.take_back().await?;
+        if !self.lock_agenda().none_ahead {
+            self.store.take_back(after).await?;
+            let mut agenda = self.lock_agenda();
+            (agenda.written, agenda.none_ahead) = (None, true);
         }
         let until = now.saturating_add(AGENDA_AHEAD).unwrap_or(now);
         let (watches, wishes) = (self.watches().await?, self.wishes().await?);

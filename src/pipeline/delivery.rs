@@ -107,6 +107,9 @@ impl Pipeline {
     /// not worth sending.
     pub async fn claim(&self, now: Timestamp) -> Result<(Vec<Queue>, Delivered), StoreError> {
         let mut sorted_out = Delivered::default();
+        if self.is_behind(now) {
+            self.tick(now).await?;
+        }
         let started = tokio::time::Instant::now();
         let claimed = self.store.claim_due(now, LEASE, CLAIM, CLAIM_OF_EACH).await?;
         let at = now.saturating_add(started.elapsed()).unwrap_or(now);

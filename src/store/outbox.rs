@@ -252,8 +252,8 @@ impl Store {
         .await
     }
 
-    /// What is yet to fall due. Until the watermark has passed it, it can be [taken
-    /// back](Store::take_back). Gives how many deliveries were not there already.
+    /// What is yet to fall due; it can be [taken back](Store::take_back). Gives how many deliveries
+    /// were not there already.
     pub async fn write_ahead(&self, outbox: &[NewDelivery], now: Timestamp) -> Result<u64> {
         let mut connection = self.connection.lock().await;
         with_room_for(outbox, &mut connection, async |connection| {
@@ -265,10 +265,10 @@ impl Store {
         .await
     }
 
-    /// Removes what was [written ahead](Store::write_ahead), is not known to have fallen due, and
-    /// was never tried: it is planned again, of the events as they are by then.
-    pub async fn take_back(&self) -> Result<u64> {
-        take_back(&mut *self.connection.lock_first().await).await
+    /// Removes what was [written ahead](Store::write_ahead), is due after that time, and was never
+    /// tried: it is planned again, of the events as they are by then.
+    pub async fn take_back(&self, after: Timestamp) -> Result<u64> {
+        take_back(&mut *self.connection.lock_first().await, after).await
     }
 
     /// Leases deliveries that are due, and not to an endpoint that is parked or that something is
@@ -536,7 +536,6 @@ impl Store {
         if row.try_get::<i64, _>("n")? == 0 {
             return Ok(0);
         }
-        take_back(&mut connection).await?;
         sqlx::query("UPDATE parked SET retry_at = $1 WHERE retry_at > $1")
             .bind(now.as_millisecond())
             .execute(&mut *connection)
@@ -636,7 +635,8 @@ impl Store {
         for (one, state) in meant {
             let settled = (state != DeliveryState::Pending).then_some(now.as_millisecond());
             sqlx::query(
-                "UPDATE outbox SET state = $2, attempt_at = $3, attempts = 0, settled_at = $4, \
+                "UPDATE outbox SET state = $2, attempts = 0, settled_at = $4, \
+                     attempt_at = CASE WHEN due_at > $3 THEN due_at ELSE $3 END, \
                      payload = CASE WHEN $5 = 'dead' THEN NULL ELSE payload END \
                  WHERE id = $1",
             )
@@ -674,11 +674,12 @@ async fn with_room_for<T>(
 }
 
 /// See [`Store::take_back`]. Nothing else is planned before it is due.
-pub(super) async fn take_back(connection: &mut AnyConnection) -> Result<u64> {
+pub(super) async fn take_back(connection: &mut AnyConnection, after: Timestamp) -> Result<u64> {
     let taken = sqlx::query(
-        "DELETE FROM outbox WHERE state = 'pending' AND attempts = 0 AND planned_at < due_at \
-         AND due_at > (SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'watermark')",
+        "DELETE FROM outbox WHERE state = 'pending' AND attempts = 0 AND payload IS NULL \
+         AND planned_at < due_at AND due_at > $1",
     )
+    .bind(after.as_millisecond())
     .execute(connection)
     .await?;
     Ok(taken.rows_affected())

@@ -198,7 +198,7 @@ async fn prepare(file: &Path, from: &Path, now: Timestamp) -> Result<u64> {
     ] {
         sqlx::query(sql).execute(&mut *tx).await?;
     }
-    take_back(&mut tx).await?;
+    take_back(&mut tx, now).await?;
     let held = sqlx::query(
         "UPDATE outbox SET state = $1, lease_until = NULL, settled_at = $2, \
          last_error = 'held back when a backup was restored: it may have been sent since' \
