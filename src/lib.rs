@@ -151,7 +151,7 @@
 //! | what was so before beadle looked is not told | `the_first_reading_is_a_baseline`, `what_was_off_from_the_beginning_is_not_told`, `another_calendar_under_the_same_name_is_read_anew`, `what_is_made_after_an_empty_answer_is_new` |
 //! | over 27 recorded exports, what an attentive person would say | `notices_are_what_an_attentive_person_would_say` |
 //! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
-//! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
+//! | a hostile rule costs bounded time, and other events nothing | `hostile_rules_end_soon_with_a_warning`, `what_a_hostile_rule_costs_is_counted`, `an_exception_of_every_second_takes_nothing_from_other_events` |
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
 //! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
