@@ -363,7 +363,7 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::SeqCst);
                 let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-                stream.read(&mut [0; 1024]).await.unwrap();
+                let _ = stream.read(&mut [0; 1024]).await.unwrap();
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });

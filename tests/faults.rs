@@ -6,7 +6,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -78,16 +78,19 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path) -> Running {
-        Running::spawn(folder, &mut beadle(folder, &["run"]))
+        Running::spawn(folder, &mut beadle(folder, &["run"])).reads()
     }
 
     fn spawn(folder: &Path, command: &mut Command) -> Running {
         let log = folder.join("log");
         let file = std::fs::File::create(&log).unwrap();
         let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let running = Running { child, log };
-        running.wait("it reads the feed", |log| log.contains("read for the first time"));
-        running
+        Running { child, log }
+    }
+
+    fn reads(self) -> Running {
+        self.wait("it reads the feed", |log| log.contains("read for the first time"));
+        self
     }
 
     fn log(&self) -> String {
@@ -171,7 +174,7 @@ fn a_disk_without_room_is_said_and_what_waits_is_told_once_there_is_some() {
     std::fs::write(path, config + "[http]\nlisten = \"127.0.0.1:0\"\n").unwrap();
     let mut command = unshare();
     command.arg(format!("{mount} && exec \"$0\" run")).arg(env!("CARGO_BIN_EXE_beadle"));
-    let running = Running::spawn(folder.path(), command.current_dir(folder.path()));
+    let running = Running::spawn(folder.path(), command.current_dir(folder.path())).reads();
 
     // As that process sees it.
     let root = Path::new("/proc").join(running.child.id().to_string()).join("root");
@@ -280,6 +283,29 @@ async fn a_damaged_database_is_refused_and_left_as_it_is() {
     std::fs::write(&path, &good).unwrap();
     let mended = beadle(folder.path(), &["once"]).output().unwrap();
     assert!(mended.status.success(), "{}", text(&mended));
+}
+
+#[tokio::test]
+async fn a_database_damaged_while_it_is_used_ends_the_run_and_nothing_is_sent() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_secs(15));
+    // All of it is in the file then, and nothing in the log.
+    let (good, _) = whole(folder.path()).await;
+    let mut running = Running::spawn(folder.path(), &mut beadle(folder.path(), &["run"]));
+    running.wait("it has begun", |log| log.contains("started"));
+    let mut other = database(folder.path()).await;
+    other.execute("SELECT * FROM sqlite_schema").await.unwrap();
+    let size = usize::from(u16::from_be_bytes([good[16], good[17]]));
+    let path = folder.path().join("state/beadle.db");
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(size as u64)).unwrap();
+    file.write_all(&vec![0xA5; good.len() - size]).unwrap();
+    // A change by somebody else: what is in memory is read anew.
+    other.execute("PRAGMA user_version = 7").await.unwrap();
+
+    running.wait("it says so", |log| log.contains("hint: beadle.db is damaged"));
+    assert_eq!(running.child.wait().unwrap().code(), Some(1), "{}", running.log());
+    assert_eq!(discord.messages().len(), 0, "no reminder without a row");
 }
 
 #[tokio::test]
