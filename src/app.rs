@@ -749,6 +749,31 @@ mod tests {
         }
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_stuck_loop_keeps_the_sign_of_life_from_the_watchdog() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let variable = |name: &str| match name {
+            "NOTIFY_SOCKET" => Some(path.clone().into_os_string()),
+            "WATCHDOG_USEC" => Some("30000000".into()),
+            _ => None,
+        };
+        let systemd = Systemd::new(variable, 1);
+        for (bound, heard) in [(STUCK, true), (Duration::from_millis(1), false)] {
+            let progress = Progress::new(bound);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let (systemd, progress) = (&systemd, &progress);
+            // It goes on itself, and speaks for the others.
+            Signs { progress, systemd, status: String::new(), alive: None }.beat();
+            let mut said = [0; 64];
+            let length = socket.recv(&mut said).unwrap_or(0);
+            assert_eq!(&said[..length] == b"WATCHDOG=1", heard, "{bound:?}");
+        }
+    }
+
     #[test]
     fn a_feed_is_polled_at_its_time_whatever_the_clock_does_meanwhile() {
         let at = |hours| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);

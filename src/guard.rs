@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -157,6 +158,14 @@ impl Guard {
         }
     }
 
+    /// What a look-up of a name has found, as far as it may be connected to.
+    async fn checked<A: Iterator<Item = SocketAddr>>(
+        self,
+        lookup: impl Future<Output = io::Result<A>>,
+    ) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
+        Ok(self.admit(lookup.await?)?)
+    }
+
     /// Those of a name's addresses that may be connected to.
     fn admit(self, addresses: impl Iterator<Item = SocketAddr>) -> Result<Addrs, Forbidden> {
         let mut admitted = Vec::new();
@@ -179,16 +188,20 @@ impl Guard {
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
-        Box::pin(async move {
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(guard.admit(addresses)?)
-        })
+        Box::pin(async move { guard.checked(tokio::net::lookup_host((name.as_str(), 0))).await })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+    use crate::tls::Trust;
 
     #[test]
     fn every_address_has_its_class() {
@@ -320,5 +333,66 @@ mod tests {
         assert_eq!(admitted.unwrap().collect::<Vec<_>>(), addresses(&["8.8.8.8"]));
         let refused = guard.admit(addresses(&["10.0.0.1", "127.0.0.1"]).into_iter());
         assert_eq!(refused.err(), Some(Forbidden(Class::Loopback)));
+    }
+
+    /// A name server that says something else each time it is asked.
+    struct Rebinding {
+        guard: Guard,
+        says: Mutex<VecDeque<&'static str>>,
+    }
+
+    impl Resolve for Rebinding {
+        fn resolve(&self, _: Name) -> Resolving {
+            let said = self.says.lock().unwrap().pop_front().expect("it is not asked once more");
+            let addresses: Vec<SocketAddr> =
+                said.split(' ').map(|one| SocketAddr::new(one.parse().unwrap(), 0)).collect();
+            let lookup = std::future::ready(Ok(addresses.into_iter()));
+            let guard = self.guard;
+            Box::pin(guard.checked(lookup))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_addresses_that_were_looked_at_are_the_ones_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&arrived);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let _ = stream.read(&mut [0; 1024]).await.unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        });
+        // What is allowed at first, and then what is not: 127.0.0.1 with and without `private`.
+        for (private, says, expected) in [
+            (true, ["127.0.0.1", "169.254.169.254"], [Ok(()), Err(Class::Metadata)]),
+            (true, ["0.0.0.0 127.0.0.1", "0.0.0.0"], [Ok(()), Err(Class::Unspecified)]),
+            (false, ["127.0.0.1", "::1 127.0.0.1"], [Err(Class::Loopback); 2]),
+        ] {
+            let guard = Guard { private };
+            let says = Mutex::new(VecDeque::from(says));
+            let resolver = Arc::new(Rebinding { guard, says });
+            let client = Trust::default().client().dns_resolver(resolver.clone()).build().unwrap();
+            let before = arrived.load(Ordering::SeqCst);
+            for (nth, expected) in expected.into_iter().enumerate() {
+                let result = client.get(format!("http://feed.example.edu:{port}/")).send().await;
+                let refused = result.err().map(|error| {
+                    let mut cause: &(dyn Error + 'static) = &error;
+                    while let Some(inner) = cause.source() {
+                        cause = inner;
+                    }
+                    cause.downcast_ref::<Forbidden>().expect("refused by the guard").0
+                });
+                assert_eq!(refused, expected.err(), "{guard:?} {nth}");
+                let left = resolver.says.lock().unwrap().len();
+                assert_eq!(left, 1 - nth, "one look-up for each connection");
+            }
+            let connected = expected.iter().filter(|one| one.is_ok()).count();
+            assert_eq!(arrived.load(Ordering::SeqCst) - before, connected, "{guard:?}");
+        }
     }
 }

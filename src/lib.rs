@@ -130,8 +130,8 @@
 //! | one poison item blocks nothing | it is dead, and the others go on | `year`; `a_panic_costs_one_message`, `what_is_refused_is_kept_and_can_be_revived` |
 //! | a closed door is left alone | tried every hour, and all that waited goes out when it opens | `year`; `a_channel_that_is_closed_is_left_alone_for_an_hour_and_others_go_on`, `a_channel_that_is_open_again_gets_all_that_waited` |
 //! | rate limits are obeyed | a message is not tried before the time the server named, and neither are those behind it; an hour of refusals costs fewer than a hundred requests | `an_hour_of_refusals_is_asked_about_less_than_a_hundred_times`, `a_rate_limit_only_delays`, `after_a_rate_limit_the_channel_is_left_alone_and_the_order_kept` |
-//! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `what_was_written_ahead_outlasts_a_database_that_refuses`, `a_locked_database_is_waited_for` |
-//! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start` |
+//! | a full or locked disk never lies | nothing is sent that is not written down; it says what to do, and goes on without a restart | `a_full_disk_is_said_and_nothing_is_lost`, `what_was_written_ahead_outlasts_a_database_that_refuses`, `a_locked_database_is_waited_for`, `a_disk_without_room_is_said_and_what_waits_is_told_once_there_is_some` |
+//! | state that cannot be trusted is refused | with what to do, and left as it is | `a_damaged_database_is_refused_and_left_as_it_is`, `the_state_of_a_newer_beadle_is_refused_with_what_to_do`, `a_state_folder_that_cannot_be_written_is_said_at_the_start`, `a_database_damaged_while_it_is_used_ends_the_run_and_nothing_is_sent` |
 //! | an update takes over what is there | a state of every released schema, with something in each of its tables | `a_state_of_every_released_schema_is_taken_over`, `the_schema_is_the_one_that_is_written_down` |
 //! | two instances are safe | the second on one state folder is refused, and an attempt that outlived its lease settles nothing | `a_second_beadle_on_the_same_state_is_refused`, `an_attempt_whose_lease_was_taken_over_settles_nothing` |
 //! | zones may change | new zone data, or another zone for times without one, moves reminders and is no news | `new_zone_data_moves_reminders` |
@@ -155,8 +155,8 @@
 //! | over 27 recorded exports, what an attentive person would say | `notices_are_what_an_attentive_person_would_say` |
 //! | instants are right through daylight saving, by two implementations | `wall_times_in_gaps_and_folds`, `two_implementations_agree`, `daylight_saving` |
 //! | a feed is asked as its server wishes, and says where it has moved for good | `validators_go_back_and_bring_304`, `a_good_poll_waits_as_long_as_anyone_asks`, `a_failing_feed_is_asked_less_and_less`, `a_feed_that_has_moved_for_good_is_read_and_said_to_have_moved` |
-//! | a hostile feed costs bounded time and memory | `time_is_limited_over_the_whole_attempt`, `too_much_is_refused_before_it_has_come`, `compression_is_taken_off_once_and_only_to_the_limit`, `huge_lines_and_deep_nesting_end_soon` |
-//! | a hostile rule costs bounded time | `hostile_rules_end_soon_with_a_warning` |
+//! | a hostile rule costs bounded time, and other events nothing | `hostile_rules_end_soon_with_a_warning`, `what_a_hostile_rule_costs_is_counted`, `an_exception_of_every_second_takes_nothing_from_other_events` |
+//! | a hostile feed takes no memory, and no time of other feeds | `events_without_number_take_no_memory`, `lines_without_number_take_no_memory`, `lists_of_one_event_are_bounded`, `a_body_that_unpacks_to_far_more_is_refused_and_takes_no_memory`, `a_feed_that_dawdles_keeps_no_other_waiting`, `time_is_limited_over_the_whole_attempt`, `too_much_is_refused_before_it_has_come`, `compression_is_taken_off_once_and_only_to_the_limit`, `huge_lines_and_deep_nesting_end_soon` |
 //! | events and their messages become visible together | `events_and_messages_are_kept_together_or_not_at_all` |
 //! | Discord's limits are kept, and used | `two_hundred_channels_get_nearly_all_that_the_limits_allow`, `within_the_limits_nothing_is_lost_or_doubled`, `invalid_requests_stop_long_before_the_address_is_shut_out` |
 //! | one busy channel delays no other | `one_busy_channel_delays_no_other`, `each_endpoint_gives_one_before_any_gives_two` |
@@ -175,10 +175,10 @@
 //! | only managers manage, only Discord posts | `only_managers_of_the_configured_server_manage`, `only_what_discord_signed_lately_is_genuine` |
 //! | feed text stays text | `any_text_keeps_within_discord`, `any_text_stays_text_in_mail`, `any_text_is_harmless_in_a_terminal`, `hostile_text_stays_inside_its_header` |
 //! | a secret is not shown | `no_secret_is_ever_shown`, `debug_does_not_show_the_value`, `secrets_are_never_quoted`, `unusable_secrets_are_not_sent_and_not_shown`, `a_login_is_given_and_kept_secret` |
-//! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself` |
+//! | a feed leads to public addresses only | `every_address_has_its_class`, `a_feed_leads_to_public_addresses_only`, `a_redirect_is_looked_at_like_the_address_itself`, `the_addresses_that_were_looked_at_are_the_ones_connected_to`, `a_page_leads_only_where_the_feed_may_ask`, `a_picture_is_asked_for_only_where_the_feed_may_lead` |
 //! | only a server that proves its name is spoken to | `an_authority_of_ones_own_is_trusted_when_it_is_named`, `a_certificate_that_is_over_or_of_another_host_is_refused`, `a_mail_server_is_checked_as_far_as_the_login` |
-//! | what stands still is seen | `a_stuck_loop_is_not_healthy`, `a_stuck_loop_stops_the_ping`, `systemd_and_monitoring_hear_of_a_run` |
-//! | a stop ends what has begun, and begins nothing | `a_stop_gives_back_what_has_not_begun_and_ends_what_has` |
+//! | what stands still is seen | `a_stuck_loop_is_not_healthy`, `a_stuck_loop_stops_the_ping`, `a_stuck_loop_keeps_the_sign_of_life_from_the_watchdog`, `systemd_and_monitoring_hear_of_a_run` |
+//! | a stop ends what has begun, and begins nothing | `a_stop_gives_back_what_has_not_begun_and_ends_what_has`, `a_stop_waits_for_a_silent_server_twenty_seconds_at_most` |
 //! | passcodes are hidden from those who may not see them | `passcodes_are_hidden`, `passcodes_are_shown_only_to_those_who_may_see_them` |
 //! | the example works, and nothing typed into it makes it panic | `the_example_is_valid_and_needs_no_secret`, `no_edit_of_the_example_makes_it_panic` |
 

@@ -23,7 +23,8 @@ impl Systemd {
         Systemd::new(|name| std::env::var_os(name), std::process::id())
     }
 
-    fn new(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Systemd {
+    /// As the environment says that is given.
+    pub(crate) fn new(variable: impl Fn(&str) -> Option<OsString>, pid: u32) -> Systemd {
         let number =
             |name: &str| variable(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
         let for_us = number("WATCHDOG_PID").is_none_or(|watched| watched == u64::from(pid));

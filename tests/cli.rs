@@ -4,7 +4,8 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
@@ -617,26 +618,35 @@ fn no_secret_is_ever_shown() {
          [receiver.list]\nemail = {{ to = [\"ann@example.edu\"] }}\n\
          [discord]\ntoken = {{ env = \"T_TOKEN\" }}\napi_url = \"{}\"\n\
          [email]\nfrom = \"Beadle <beadle@example.edu>\"\n\
-         server = \"smtp://beadle@{}:{}?tls=none\"\npassword = {{ env = \"T_PASSWORD\" }}\n",
+         server = \"smtp://beadle@{}:{}?tls=none\"\npassword = {{ env = \"T_PASSWORD\" }}\n\
+         [alive]\nurl = {{ env = \"T_ALIVE\" }}\n[http]\nlisten = \"127.0.0.1:0\"\n",
         discord.url(),
         smtp.host(),
         smtp.port()
     );
     std::fs::write(folder.path().join("config.toml"), config).unwrap();
     let hook = format!("https://discord.com/api/webhooks/8/{CANARY}-hook");
-    let run = |args: &[&str]| {
+    // Nobody listens there any more.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let command = |args: &[&str]| {
         let mut command = beadle(folder.path(), args);
         command.env("BEADLE_LOG", "trace").env("T_HOOK", &hook);
+        command.env("T_ALIVE", format!("http://{CANARY}@{dead}/{CANARY}-ping?{CANARY}"));
         for name in ["BEARER", "KEY", "TOKEN", "PASSWORD"] {
             command.env(format!("T_{name}"), format!("{CANARY}-{}", name.to_lowercase()));
         }
-        let (out, err, code) = texts(command.output().unwrap());
-        for text in [&out, &err] {
-            if let Some(at) = text.find(CANARY) {
-                let from = text[..at].rfind('\n').unwrap_or(0);
-                panic!("{args:?} shows a secret: {}", &text[from..at + CANARY.len()]);
-            }
+        command
+    };
+    let look = |what: &str, text: &str| {
+        if let Some(at) = text.find(CANARY) {
+            let from = text[..at].rfind('\n').unwrap_or(0);
+            panic!("{what} shows a secret: {}", &text[from..at + CANARY.len()]);
         }
+    };
+    let run = |args: &[&str]| {
+        let (out, err, code) = texts(command(args).output().unwrap());
+        look(&format!("{args:?}"), &out);
+        look(&format!("{args:?}"), &err);
         (out, err, code)
     };
     discord.script([Answer::error(401, 0, &format!("bad token {CANARY}-token")), Answer::Drop]);
@@ -648,6 +658,46 @@ fn no_secret_is_ever_shown() {
         run(&["status", "--log", format]);
         run(&["outbox", "list", "--log", format]);
         run(&["events", "--log", format]);
+        let (report, err, _) = run(&["doctor", "--log", format]);
+        assert!(report.contains("state: "), "{report}{err}");
+        for receiver in ["channel", "hook", "list"] {
+            run(&["send-test", receiver, "--log", format]);
+        }
+        #[cfg(unix)]
+        {
+            let mut child = Running(
+                command(&["run", "--log", format])
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap(),
+            );
+            let lines = lines_of(child.0.stderr.take().unwrap());
+            let (mut log, mut address) = (String::new(), None);
+            while !log.contains("the alive ping failed") {
+                let line = lines.recv_timeout(Duration::from_secs(60)).expect(&log);
+                log.push_str(&line);
+                log.push('\n');
+                if line.contains("serving /healthz") {
+                    let (_, at) = line.split_once("listen").unwrap();
+                    let at = at.trim_start_matches(['"', ':', '=']);
+                    address = at.split(['"', ' ']).next().map(str::to_owned);
+                }
+            }
+            for path in ["/metrics", "/readyz", "/healthz"] {
+                let mut stream = TcpStream::connect(address.as_ref().unwrap()).unwrap();
+                write!(stream, "GET {path} HTTP/1.1\r\nHost: beadle\r\n\r\n").unwrap();
+                let mut page = String::new();
+                stream.read_to_string(&mut page).unwrap();
+                assert!(page.starts_with("HTTP/1.1 "), "{page}");
+                look(path, &page);
+            }
+            let pid = child.0.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+            assert_eq!(child.0.wait().unwrap().code(), Some(0));
+            log.extend(lines.iter().map(|line| line + "\n"));
+            look("run", &log);
+        }
         feed.status(500);
     }
     assert!(!feed.requests().is_empty() && !discord.requests().is_empty());

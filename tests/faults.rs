@@ -6,6 +6,8 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -76,12 +78,19 @@ struct Running {
 
 impl Running {
     fn start(folder: &Path) -> Running {
+        Running::spawn(folder, &mut beadle(folder, &["run"])).reads()
+    }
+
+    fn spawn(folder: &Path, command: &mut Command) -> Running {
         let log = folder.join("log");
         let file = std::fs::File::create(&log).unwrap();
-        let child = beadle(folder, &["run"]).stdout(Stdio::null()).stderr(file).spawn().unwrap();
-        let running = Running { child, log };
-        running.wait("it reads the feed", |log| log.contains("read for the first time"));
-        running
+        let child = command.stdout(Stdio::null()).stderr(file).spawn().unwrap();
+        Running { child, log }
+    }
+
+    fn reads(self) -> Running {
+        self.wait("it reads the feed", |log| log.contains("read for the first time"));
+        self
     }
 
     fn log(&self) -> String {
@@ -139,6 +148,70 @@ fn a_full_disk_is_said_and_nothing_is_lost() {
     running.wait("it goes on without a restart", |log| log.contains(" sent "));
     assert!(titles(&discord)[0].starts_with("Reminder: The talk"));
     assert_eq!(discord.messages().len(), 1);
+}
+
+/// The other one is an error of the file; this is a disk on which there is no room. It is mounted by
+/// the program's own process, where nobody else sees it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_without_room_is_said_and_what_waits_is_told_once_there_is_some() {
+    let mount = "mkdir -p state && mount -t tmpfs -o size=4m tmpfs state";
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--mount", "sh", "-c"]).stdin(Stdio::null());
+        command
+    };
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_hours(1));
+    let tried = unshare().arg(mount).current_dir(folder.path()).output();
+    if !tried.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no file system can be mounted here (unshare --user --mount)");
+        return;
+    }
+    let path = folder.path().join("config.toml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let config = config.replace("\"feed.ics\"", "\"feed.ics\"\nevery = \"10s\"\nsettle = \"0s\"");
+    std::fs::write(path, config + "[http]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let mut command = unshare();
+    command.arg(format!("{mount} && exec \"$0\" run")).arg(env!("CARGO_BIN_EXE_beadle"));
+    let running = Running::spawn(folder.path(), command.current_dir(folder.path())).reads();
+
+    // As that process sees it.
+    let root = Path::new("/proc").join(running.child.id().to_string()).join("root");
+    let filler = root.join(folder.path().join("state/filler").strip_prefix("/").unwrap());
+    let mut file = std::fs::File::create(&filler).unwrap();
+    // To the last byte.
+    for size in [1 << 16, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+    drop(file);
+    let news: Vec<String> = (0..4)
+        .map(|n| event(&format!("n{n}"), &format!("News {n}"), &format!("2036030{}T140000", n + 1)))
+        .collect();
+    let feed = folder.path().join("feed.ics");
+    let known = std::fs::read_to_string(&feed).unwrap();
+    let news = format!("{}END:VCALENDAR", news.concat());
+    write_feed(&feed, known.replace("END:VCALENDAR", &news).as_bytes());
+
+    running.wait("it says so", |log| log.contains("trying again"));
+    let log = running.log();
+    assert!(log.contains("hint=\"the disk is full: make room\""), "{log}");
+    let (_, address) = log.split_once("listen=").unwrap();
+    let mut ready = TcpStream::connect(address.split_whitespace().next().unwrap()).unwrap();
+    ready.write_all(b"GET /readyz HTTP/1.1\r\nHost: beadle\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    ready.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("the database takes nothing"), "{answer}");
+    // Longer than until the next attempt.
+    std::thread::sleep(Duration::from_secs(11));
+    assert_eq!(discord.requests().len(), 0, "nothing is sent that cannot be written down first");
+
+    std::fs::remove_file(filler).unwrap();
+    running.wait("it goes on without a restart", |log| log.matches(" sent ").count() >= 4);
+    let mut told = titles(&discord);
+    told.sort();
+    assert_eq!(told, ["New: News 0", "New: News 1", "New: News 2", "New: News 3"]);
 }
 
 #[tokio::test]
@@ -213,6 +286,29 @@ async fn a_damaged_database_is_refused_and_left_as_it_is() {
     std::fs::write(&path, &good).unwrap();
     let mended = beadle(folder.path(), &["once"]).output().unwrap();
     assert!(mended.status.success(), "{}", text(&mended));
+}
+
+#[tokio::test]
+async fn a_database_damaged_while_it_is_used_ends_the_run_and_nothing_is_sent() {
+    let discord = DiscordStandIn::start();
+    let folder = folder(&discord, SignedDuration::from_secs(15));
+    // All of it is in the file then, and nothing in the log.
+    let (good, _) = whole(folder.path()).await;
+    let mut running = Running::spawn(folder.path(), &mut beadle(folder.path(), &["run"]));
+    running.wait("it has begun", |log| log.contains("started"));
+    let mut other = database(folder.path()).await;
+    other.execute("SELECT * FROM sqlite_schema").await.unwrap();
+    let size = usize::from(u16::from_be_bytes([good[16], good[17]]));
+    let path = folder.path().join("state/beadle.db");
+    let mut file = std::fs::File::options().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(size as u64)).unwrap();
+    file.write_all(&vec![0xA5; good.len() - size]).unwrap();
+    // A change by somebody else: what is in memory is read anew.
+    other.execute("PRAGMA user_version = 7").await.unwrap();
+
+    running.wait("it says so", |log| log.contains("hint: beadle.db is damaged"));
+    assert_eq!(running.child.wait().unwrap().code(), Some(1), "{}", running.log());
+    assert_eq!(discord.messages().len(), 0, "no reminder without a row");
 }
 
 #[tokio::test]

@@ -34,6 +34,8 @@ struct Post {
     skipped: bool,
     /// Its page is at this port; else where the feed is.
     page: Option<u16>,
+    /// Its page leads there.
+    leads_to: Option<String>,
 }
 
 fn post(id: u64, title: &'static str, day: u32) -> Post {
@@ -48,6 +50,7 @@ fn post(id: u64, title: &'static str, day: u32) -> Post {
         reason: "",
         skipped: false,
         page: None,
+        leads_to: None,
     }
 }
 
@@ -190,6 +193,10 @@ fn answer(path: &str, posts: &[Post], port: u16, mood: Mood) -> (u16, &'static s
     if let Some(id) = path.strip_prefix("/sub/event/")
         && let Some(post) = published(id.trim_end_matches('/').parse().unwrap())
     {
+        if let Some(target) = &post.leads_to {
+            let head = format!("text/html\r\nLocation: {target}");
+            return (302, head.leak(), String::new());
+        }
         let status = match post.status {
             "canceled" => "EventCancelled",
             "postponed" => "EventPostponed",
@@ -411,6 +418,33 @@ async fn pages_elsewhere_are_asked_only_where_the_configuration_names_their_host
         f.site.posts.lock().unwrap().push(Post { page: Some(other.port), ..post(14, "Ebb", 5) });
         f.polls(2).await;
         assert_eq!(other.asked("/sub/event/"), asked, "{extra}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_leads_only_where_the_feed_may_ask() {
+    let other = Site::start(vec![post(14, "Ebb", 5)]);
+    let port = other.port;
+    let page = format!("http://127.0.0.1:{port}/sub/event/14/");
+    let named = format!("http://localhost:{port}/sub/event/14/");
+    let metadata = "http://169.254.169.254/sub/event/14/".to_owned();
+    let both = format!("lookups = [\"127.0.0.1:{port}\", \"169.254.169.254\"]");
+    for (extra, target, asked) in [
+        ("", &page, 0),
+        ("", &named, 0),
+        ("", &metadata, 0),
+        // Named, and all the same where no feed may lead.
+        (&both, &metadata, 0),
+        (&both, &page, 1),
+        (&both, &named, 0),
+    ] {
+        let mut f = followed(extra).await;
+        let leading = Post { leads_to: Some(target.clone()), ..post(14, "Ebb", 5) };
+        f.site.posts.lock().unwrap().push(leading);
+        assert_eq!(f.polls(2).await, ["New Ebb"], "{target}");
+        assert_eq!(f.site.asked("/sub/event/14"), 1, "{target}");
+        assert_eq!(other.asked(""), asked, "{extra} {target}");
+        assert_eq!(f.picture("Ebb").await.is_some(), asked == 1, "{extra} {target}");
     }
 }
 

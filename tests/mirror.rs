@@ -4,12 +4,15 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use beadle::pipeline::Pipeline;
 use beadle::store::DeliveryState;
 use beadle::store::shown::Purpose;
 use serde_json::{Value, json};
 use support::discord::{Answer, FORUM, Request};
 use support::feed::FeedStandIn;
+use support::listen::Listening;
 use support::world::*;
 
 /// `world`'s first poll, which tells nothing.
@@ -823,6 +826,39 @@ async fn the_picture_of_an_event_is_its_cover() {
     step(&pipeline, "2026-03-05T09:30").await;
     assert_eq!(kinds(2), ["none"]);
     assert_eq!(requests(&world, "PATCH")[2].json.get("image"), Some(&Value::Null));
+}
+
+#[tokio::test]
+async fn a_picture_is_asked_for_only_where_the_feed_may_lead() {
+    let picture = FeedStandIn::start(b"\x89PNG\r\n\x1a\nand so on".to_vec());
+    let head = format!(
+        "HTTP/1.1 302 x\r\nlocation: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        picture.url()
+    );
+    let leading = Listening::start(move |mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(head.as_bytes());
+    });
+    let (direct, by_name) = (picture.url(), picture.url().replace("127.0.0.1", "localhost"));
+    let leading = format!("http://{}/", leading.address());
+    for (private, url, asked) in [
+        (false, &direct, 0),
+        (false, &by_name, 0),
+        (false, &leading, 0),
+        // Where it leads is another matter.
+        (true, &leading, 0),
+        (true, &by_name, 1),
+    ] {
+        let mut world = scheduled_world();
+        world.edit("guild = \"5\"", "guild = \"5\"\ncovers = true");
+        world.edit("private = true", &format!("private = {private}"));
+        let before = picture.requests().len();
+        let more = format!("ATTACH;FMTTYPE=image/png:{url}\r\n");
+        baseline(&world, &[event_with("a", "Talk", TALK, &more)], "2026-03-05T09:00").await;
+        assert_eq!(picture.requests().len() - before, asked, "{private} {url}");
+        let made = &requests(&world, "POST")[0].json;
+        assert_eq!(made["image"].is_string(), asked == 1, "{private} {url}: {made}");
+    }
 }
 
 #[tokio::test]

@@ -440,6 +440,43 @@ fn a_second_signal_stops_at_once() {
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
 }
 
+/// A signal while Discord says nothing: it ends by itself, and the message is not forgotten.
+#[cfg(unix)]
+#[test]
+fn a_stop_waits_for_a_silent_server_twenty_seconds_at_most() {
+    let discord = DiscordStandIn::start();
+    discord.script([Answer::Silence]);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("feed.ics"), calendar(&[])).unwrap();
+    std::fs::write(folder.path().join("token"), TOKEN).unwrap();
+    let config = format!(
+        "timezone = \"America/New_York\"\n[feed.site]\nurl = \"feed.ics\"\n\
+         [[watch]]\nname = \"all\"\nfeeds = [\"site\"]\nwelcome = true\nto = [\"channel\"]\n\
+         [receiver.channel]\ndiscord = {{ channel = \"7\" }}\n\
+         [discord]\ntoken = {{ file = \"token\" }}\napi_url = \"{}\"\n",
+        discord.url()
+    );
+    std::fs::write(folder.path().join("config.toml"), config).unwrap();
+    let (mut child, log) = start(folder.path(), &[]);
+    while discord.requests().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let begun = std::time::Instant::now();
+    terminate(&child.0);
+    logged(&log, "some messages were still being sent");
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    // systemd kills after ninety.
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
+    assert_eq!(discord.messages().len(), 0);
+
+    let (mut child, log) = start(folder.path(), &[]);
+    logged(&log, "were being sent when beadle last stopped");
+    logged(&log, "sent");
+    assert_eq!(discord.messages().len(), 1);
+    terminate(&child.0);
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+}
+
 /// While there is news all the time, every third with a mistake in it.
 #[cfg(unix)]
 #[test]

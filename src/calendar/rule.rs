@@ -23,6 +23,8 @@ const DAY: i64 = 86_400;
 const RULE_BYTES: usize = 2_048;
 /// Times of day that a rule may list; `BYHOUR`, `BYMINUTE` and `BYSECOND` multiply.
 const TIMES: usize = 3_600;
+/// A period may have a million dates that are none of the window's: so many take as long as a step.
+const PASSED: u32 = 64;
 
 /// A rule with its values checked; parts that are absent are empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,7 +257,8 @@ impl Rule {
     /// Adds the wall times that lie in `from..=to` to `out`, in order, for a rule that begins at
     /// `start`. `UNTIL` is left to the caller, who knows the zone.
     ///
-    /// Each period looked at and each date found takes one of `steps`.
+    /// Each period looked at and each date found takes one of `steps`, and so do some dozens of dates
+    /// that are passed over.
     ///
     /// # Errors
     /// What was found until then is in `out`.
@@ -305,6 +308,7 @@ impl Rule {
     ) -> Result<(), Shortfall> {
         let mut positions = Vec::new();
         let mut last = Wall::MIN;
+        let mut passed = 0;
         let early = if plan.moves_days { DAY } else { 0 };
         while left > 0 {
             let Some(begin) = plan.begin(index).filter(|begin| begin - early <= to) else { break };
@@ -318,7 +322,13 @@ impl Rule {
             index += 1;
             let mut emit = |at: Wall| {
                 // A day that was moved may be there already.
-                if at < plan.start || plan.moves_days && at <= last {
+                let is_there = plan.moves_days && at <= last;
+                passed += u32::from(at < from || is_there);
+                if passed == PASSED {
+                    passed = 0;
+                    *steps = steps.checked_sub(1).ok_or(Shortfall::Spent)?;
+                }
+                if at < plan.start || is_there {
                     return Ok(true);
                 }
                 last = at;
@@ -825,17 +835,20 @@ impl<'r> Plan<'r> {
     fn count_from(&mut self, index: i64, at: Wall) -> u64 {
         let Some(begin) = self.begin(index) else { return 0 };
         let days = self.days(index);
-        let size = days.len() * self.times.len() as u64;
-        let mut positions = Vec::new();
+        let times = self.times.len() as u64;
         if self.rule.positions.is_empty() {
             if begin >= at {
-                return size;
+                return days.len() * times;
             }
-            positions.extend(0..size);
-        } else {
-            self.rule.chosen(size, &mut positions);
+            // Day by day: the times of a day are in order, and there may be thousands.
+            let later = |day: i64| {
+                times
+                    - self.times.partition_point(|time| self.instant(day, begin, *time) < at) as u64
+            };
+            return (0..days.len()).map(|nth| later(days.nth(nth))).sum();
         }
-        let times = self.times.len() as u64;
+        let mut positions = Vec::new();
+        self.rule.chosen(days.len() * times, &mut positions);
         let instant = |position: &u64| {
             let time = self.times[(position % times) as usize];
             self.instant(days.nth(position / times), begin, time)

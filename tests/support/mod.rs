@@ -13,7 +13,7 @@ pub mod feed;
 pub mod gate;
 pub mod gateway;
 pub mod guild;
-mod listen;
+pub mod listen;
 pub mod openapi;
 pub mod smtp;
 pub mod wire;

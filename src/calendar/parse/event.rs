@@ -23,6 +23,10 @@ use crate::{Event, JoinLink, Organizer, Recurrence, Status, Uid, Warning, When, 
 const NESTED: usize = 16;
 /// Dates in the RDATEs and EXDATEs of one event.
 const LISTED_DATES: usize = 10_000;
+/// RRULEs and EXRULEs of one event: each is kept, and takes many times the memory of its line.
+const RULES: usize = 100;
+/// The same of one event's categories.
+const CATEGORIES: usize = 1_000;
 
 /// Whether a line is the last one of a slice.
 fn ends(line: &RawLine<'_>, slice: &Slice<'_>) -> bool {
@@ -216,7 +220,12 @@ impl Interpreter<'_> {
 
         let mut recurrence = Recurrence::default();
         let mut read_rules = Vec::new();
-        for property in properties.named([Name::Rrule, Name::Exrule]) {
+        for (nth, property) in properties.named([Name::Rrule, Name::Exrule]).enumerate() {
+            if nth == RULES {
+                let message = format!("has more than {RULES} rules; others ignored");
+                current.warn(property.line, message);
+                break;
+            }
             let (name, rules) = match property.name {
                 Some(Name::Rrule) => (Name::Rrule, &mut recurrence.rules),
                 _ => (Name::Exrule, &mut recurrence.exrules),
@@ -354,6 +363,10 @@ impl Interpreter<'_> {
             (Some(one), None) => self.categories(&one.value),
             _ => categories(properties.named([Name::Categories]).map(|line| &*line.value)),
         };
+        if categories.len() == CATEGORIES {
+            let message = format!("{CATEGORIES} categories are kept; others ignored");
+            current.warn(line, message);
+        }
 
         let sequence = filled(Name::Sequence).map_or(0, |property| {
             property.value.trim().parse().unwrap_or_else(|_| {
@@ -715,8 +728,12 @@ impl Interpreter<'_> {
 fn categories<'t>(lines: impl Iterator<Item = &'t str>) -> Categories {
     let (mut categories, mut raw) = (Vec::new(), Vec::new());
     for value in lines {
-        categories.extend(text::split_list(value).into_iter().map(text::label));
+        let more = text::split_list(value).into_iter().map(text::label);
+        categories.extend(more.take(CATEGORIES.saturating_sub(categories.len())));
         raw.push(text::label(value));
+        if categories.len() == CATEGORIES {
+            break;
+        }
     }
     for list in [&mut categories, &mut raw] {
         list.retain(|category: &String| !category.is_empty());

@@ -640,6 +640,36 @@ fn a_duration_lasts_as_long_as_it_says_when_clocks_go_back() {
     }
 }
 
+/// Each takes many times the memory of its line, and there is room for a million lines.
+#[test]
+fn lists_of_one_event_are_bounded() {
+    for (line, said) in [
+        ("CATEGORIES:a{}\r\n", "1000 categories are kept; others ignored"),
+        ("RRULE:FREQ=DAILY;INTERVAL={}\r\n", "has more than 100 rules; others ignored"),
+        ("EXRULE:FREQ=DAILY;INTERVAL={}\r\n", "has more than 100 rules; others ignored"),
+    ] {
+        let lines: String = (10..9_999).map(|n| line.replace("{}", &n.to_string())).collect();
+        let calendar = read_ny(format!(
+            "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTART:20300310T100000Z\r\n{lines}\
+             END:VEVENT\r\nEND:VCALENDAR\r\n"
+        ));
+        let event = &calendar.events[0];
+        let recurrence = &event.recurrence;
+        let kept = [
+            (event.categories.len(), 1_000),
+            (event.categories_raw.len(), 1_000),
+            (recurrence.rules.len() + recurrence.exrules.len(), 100),
+        ];
+        assert!(kept.iter().all(|(kept, most)| kept <= most), "{line}: {kept:?}");
+        assert!(kept.iter().any(|(kept, most)| kept == most), "{line}: {kept:?}");
+        assert!(
+            calendar.warnings.iter().any(|one| one.message == said),
+            "{line}: {:?}",
+            calendar.warnings
+        );
+    }
+}
+
 #[test]
 fn warnings_are_bounded() {
     let bad = "no colon\n".repeat(100);

@@ -315,6 +315,86 @@ fn hostile_rules_end_soon_with_a_warning() {
 }
 
 #[test]
+fn what_a_hostile_rule_costs_is_counted() {
+    let all = |from: usize, to: usize| {
+        let numbers: Vec<String> = (from..to).map(|i| i.to_string()).collect();
+        numbers.join(",")
+    };
+    let days = format!("BYMONTH={};BYMONTHDAY={}", all(1, 13), all(1, 32));
+    let minutes = format!("BYHOUR={};BYMINUTE={}", all(0, 24), all(0, 60));
+    let seconds = format!("BYMINUTE={0};BYSECOND={0}", all(0, 60));
+    let spent = || (RULE_STEPS, 31 * 86_400, Err(Shortfall::Spent));
+    // How many steps it takes and how many dates it finds at most, in a month long after its start.
+    for (rule, (most_steps, most_found, end)) in [
+        // Of half a million dates one is wanted, and it is long past.
+        (format!("FREQ=YEARLY;COUNT=1;{days};{minutes}"), (200, 0, Ok(()))),
+        (format!("FREQ=HOURLY;COUNT=1;{seconds}"), (1, 0, Ok(()))),
+        (format!("FREQ=YEARLY;COUNT=1;{days};{minutes};{seconds}"), (0, 0, Err(Shortfall::Dense))),
+        (format!("FREQ=DAILY;COUNT=1;{minutes};{seconds}"), (0, 0, Err(Shortfall::Dense))),
+        // So many, but a few in the window.
+        ("FREQ=DAILY;COUNT=1000000000".to_owned(), (2 * 31, 31, Ok(()))),
+        ("FREQ=WEEKLY;BYDAY=MO;COUNT=1000000000".to_owned(), (2 * 5, 5, Ok(()))),
+        (format!("FREQ=DAILY;COUNT={}", i64::MAX), (2 * 31, 31, Ok(()))),
+        // More before the window than may be looked at one by one: of one year, or since the start.
+        (
+            format!("FREQ=YEARLY;COUNT=1000000000;{days};{seconds}"),
+            (RULE_STEPS, RULE_STEPS / 2, Err(Shortfall::Spent)),
+        ),
+        (
+            format!("RSCALE=GREGORIAN;SKIP=FORWARD;FREQ=YEARLY;COUNT=1000000000;{days};{seconds}"),
+            (RULE_STEPS, 0, Err(Shortfall::Spent)),
+        ),
+        // Without end, and more in the window than may be found.
+        ("FREQ=MINUTELY".to_owned(), (RULE_STEPS, RULE_STEPS / 2, Err(Shortfall::Spent))),
+        ("FREQ=SECONDLY".to_owned(), (RULE_STEPS, RULE_STEPS / 2, Err(Shortfall::Spent))),
+        ("FREQ=SECONDLY;COUNT=1000000000".to_owned(), spent()),
+        (format!("FREQ=MONTHLY;{days};{seconds}"), spent()),
+        // No such day.
+        ("FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30".to_owned(), (0, 0, Err(Shortfall::Never))),
+        ("FREQ=MONTHLY;BYMONTH=4,6,9;BYMONTHDAY=31".to_owned(), (0, 0, Err(Shortfall::Never))),
+        ("FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30".to_owned(), (0, 0, Err(Shortfall::Never))),
+        // The same, and it takes a look: a sixth Monday, a fifth one on a first, a 366th in January.
+        ("FREQ=MONTHLY;BYDAY=6MO".to_owned(), (31, 0, Ok(()))),
+        ("FREQ=YEARLY;BYMONTH=12;BYDAY=5MO;BYMONTHDAY=1".to_owned(), (31, 0, Ok(()))),
+        ("FREQ=SECONDLY;BYYEARDAY=366;BYMONTH=1".to_owned(), (32, 0, Ok(()))),
+    ] {
+        let at = |wall: &str| rule::wall(wall.parse().unwrap());
+        let (from, to) = (at("2026-12-01T00:00:00"), at("2026-12-31T23:59:59"));
+        let (mut left, mut found) = (RULE_STEPS, Vec::new());
+        let parsed = Rule::parse(&rule).unwrap();
+        let result = parsed.dates(at("2000-01-05T12:00:00"), from, to, &mut left, &mut found);
+        let steps = RULE_STEPS - left;
+        assert_eq!(result, end, "{rule}");
+        assert!(steps <= most_steps, "{rule}: {steps} steps");
+        assert!(found.len() as u64 <= most_found, "{rule}: {} dates", found.len());
+    }
+}
+
+#[test]
+fn an_exception_of_every_second_takes_nothing_from_other_events() {
+    let of = |uid: &str, rules: &str| {
+        let lines = format!("DTSTART:20261130T120000Z\n{rules}");
+        Event { uid: Uid(uid.to_owned()), ..read(&[&lines]).events[0].clone() }
+    };
+    for (exception, left, warnings) in [
+        // Of so many only some are looked at, which is said.
+        ("FREQ=SECONDLY", 31, 1),
+        ("FREQ=MINUTELY;COUNT=1000000000", 31, 1),
+        ("FREQ=DAILY;BYHOUR=12", 0, 0),
+    ] {
+        let swallowed = of("swallowed", &format!("RRULE:FREQ=DAILY\nEXRULE:{exception}"));
+        let events = [swallowed, of("good", "RRULE:FREQ=DAILY")];
+        let window = window("2026-12-01", "2027-01-01");
+        let found = expand(&events, window, &Zones::default(), &TimeZone::UTC);
+        let count =
+            |uid: &str| found.occurrences.iter().filter(|one| one.event.uid.0 == uid).count();
+        assert_eq!(count("good"), 31, "{exception}");
+        assert!(count("swallowed") <= left, "{exception}: {} are left", count("swallowed"));
+        assert_eq!(found.warnings.len(), warnings, "{exception}: {:?}", found.warnings);
+    }
+}
+
+#[test]
 fn dense_rules_leave_others_what_they_need() {
     let one = |rule: &str, uid: String| {
         let lines = format!("DTSTART:20261130T120000Z\nRRULE:{rule}");
