@@ -192,10 +192,12 @@ impl Pipeline {
         Ok(ready)
     }
 
-    /// Whether a further attempt might double what nobody wants doubled.
+    /// Whether a further attempt might double what nobody wants doubled. What was never written
+    /// down was never sent either.
     fn is_held(&self, delivery: &Delivery) -> bool {
         let endpoint = self.registry.configured(&delivery.endpoint);
         delivery.attempts > 1
+            && delivery.payload.is_some()
             && delivery.remote_id.is_none()
             && endpoint.is_some_and(|endpoint| endpoint.notifier.holds_doubtful())
     }
