@@ -159,7 +159,7 @@
 //! | what belongs to a message (a thread, its publication) is done once the message is there | `what_belongs_to_a_message_is_done_until_it_is_done` |
 //! | a message of several parts arrives whole and in order | `a_long_digest_arrives_whole_and_in_order` |
 //! | every request is one that Discord takes, by its own description | `any_text_keeps_within_discord`, and the stand-in of all tests |
-//! | what is shown follows the events, and is never doubled by a crash | `a_change_edits_the_announcement_and_is_a_reply_to_it`, `an_agenda_that_may_have_been_posted_before_a_crash_is_found_again`, `an_event_made_before_a_crash_is_found_again`, `what_was_made_after_a_backup_is_found_after_its_restoring` |
+//! | what is shown follows the events, and is never doubled by a crash | `stopped_at_any_step_it_shows_once_what_is_so`, `a_change_edits_the_announcement_and_is_a_reply_to_it`, `an_agenda_that_may_have_been_posted_before_a_crash_is_found_again`, `an_event_made_before_a_crash_is_found_again`, `what_was_made_after_a_backup_is_found_after_its_restoring` |
 //! | an edit that has to wait holds up no other message | `an_edit_that_waits_keeps_no_other_message_waiting` |
 //! | what the invitation asks for is what `check` looks for | `the_invitation_and_check_agree` |
 //! | a change that is told by an edit is told | `an_edit_alone_tells_a_change_without_a_message`, `an_announcement_removed_by_hand_is_let_go_and_the_change_told_by_a_message`, `an_edit_that_is_refused_is_told_by_a_message` |
