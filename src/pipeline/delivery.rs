@@ -67,10 +67,20 @@ enum Door {
 pub struct Queue(Vec<(Delivery, String)>);
 
 impl Pipeline {
+    /// What was being sent by a process that is no more can be sent again. Gives of how many messages
+    /// nobody knows whether they arrived.
+    pub async fn recover(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let in_doubt = self.store.recover(now).await?;
+        for endpoint in &in_doubt {
+            self.metrics.in_doubt(self.registry.backend(endpoint));
+        }
+        Ok(in_doubt.len())
+    }
+
     /// Begins again from what the database holds, after it has refused something. Nothing may be
     /// being sent.
     pub async fn resume(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.store.recover(now).await?;
+        self.recover(now).await?;
         self.mirror.resume();
         Ok(())
     }
