@@ -102,12 +102,12 @@ pub async fn open(config: Config) -> anyhow::Result<Pipeline> {
     let (fetcher, registry) = connections(&config)?;
     let store = Store::open(&config.state, Access::Exclusive).await?;
     let pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
-    recover(&pipeline.store).await?;
+    recover(&pipeline).await?;
     Ok(pipeline)
 }
 
-async fn recover(store: &Store) -> Result<(), StoreError> {
-    let recovered = store.recover(now()).await?;
+async fn recover(pipeline: &Pipeline) -> Result<(), StoreError> {
+    let recovered = pipeline.recover(now()).await?;
     if recovered > 0 {
         warn!(recovered, "messages were being sent when beadle last stopped; sending them again");
     }
@@ -160,12 +160,12 @@ pub async fn run(
             return Ok(());
         };
         let store = alone.context("a request of before the reload does not end")?.store;
-        match recover(&store).await {
+        pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
+        match recover(&pipeline).await {
             // What was being sent is tried again when its lease has run out.
-            Err(error) if error.passes() => store.distrust(),
+            Err(error) if error.passes() => pipeline.store.distrust(),
             recovered => recovered?,
         }
-        pipeline = Pipeline::new(config, zones(), store, fetcher, registry);
     }
 }
 

@@ -302,7 +302,7 @@ impl Metrics {
         }
     }
 
-    /// An attempt has ended, and nobody knows whether the message arrived.
+    /// An attempt has ended, be it with the process, and nobody knows whether the message arrived.
     pub fn in_doubt(&self, backend: &str) {
         self.lock().add(&DOUBTS, &[backend], 1.0);
     }

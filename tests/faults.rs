@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use beadle::store::DeliveryState;
+use beadle::store::{DeliveryState, Happening};
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AnyConnection, Connection, Executor};
 use support::discord::DiscordStandIn;
@@ -501,5 +501,60 @@ async fn a_mail_whose_fate_is_unknown_is_doubled_once_at_most_and_under_one_name
         for ids in received.values() {
             assert!(ids.iter().all(|id| *id == ids[0]), "{fault:?}: {ids:?}");
         }
+    }
+}
+
+/// A server that takes each mail and loses each answer; once it also says what is no doubt, that it
+/// takes none now.
+#[tokio::test]
+async fn a_mail_whose_fate_stays_unknown_is_sent_twice_and_then_kept() {
+    for refused_between in [false, true] {
+        let mut world = World::new();
+        world.edit("discord = { channel = \"7\" }", "email = { to = [\"ann@example.edu\"] }");
+        world.edit("[discord]", "[discord]\nadmin_channel = \"99\"");
+        world.feed(calendar(&[]));
+        let pipeline = world.open("2026-03-05T09:00").await;
+        round(&pipeline, "2026-03-05T09:00").await;
+        world.feed(calendar(&[event("a", "The talk", "20260310T100000")]));
+        poll(&pipeline, "2026-03-05T09:15").await.result.unwrap();
+        for _ in 0..10 {
+            world.smtp.script(At::Dot, Fault::KeepThenCut);
+        }
+        let mut now = at("2026-03-05T09:15");
+        pipeline.deliver(now).await.unwrap();
+        if refused_between {
+            world.smtp.refuse("ann@example.edu", "451 4.7.1 try again later");
+            now += SignedDuration::from_mins(10);
+            pipeline.deliver(now).await.unwrap();
+            world.smtp.accept("ann@example.edu");
+        }
+        let until_settled = async |mut now: Timestamp| {
+            while let Some(next) = pipeline.store.next_attempt().await.unwrap() {
+                now = now.max(next);
+                pipeline.deliver(now).await.unwrap();
+            }
+            now
+        };
+        now = until_settled(now).await;
+        let ids = &received(&world)["ann@example.edu"];
+        assert_eq!(ids.len(), 2, "{refused_between}");
+        assert_eq!(ids[0], ids[1]);
+        let dead = rows(&pipeline, DeliveryState::Dead).await;
+        assert_eq!(dead.len(), 1, "{refused_between}");
+        let reason = dead[0].last_error.as_ref().unwrap();
+        assert!(reason.contains("may have arrived, by now twice"), "{reason}");
+        assert!(reason.contains("beadle outbox retry ID"), "{reason}");
+        let doubts = "beadle_deliveries_in_doubt_total{backend=\"email\"} 2\n";
+        let shown = pipeline.metrics.numbers().to_string();
+        assert!(shown.contains(doubts), "{shown}");
+        let told = world.discord.messages();
+        assert_eq!(told.len(), 1, "the operator is told");
+        assert!(told[0].body.to_string().contains("by now twice"), "{:?}", told[0].body);
+
+        // The operator has asked, and it is not there; the line dies once more.
+        pipeline.store.intervene(&dead[0].id, Happening::Revived, now).await.unwrap();
+        pipeline.deliver(now).await.unwrap();
+        let waiting = rows(&pipeline, DeliveryState::Pending).await;
+        assert_eq!(waiting.len(), 1, "{refused_between}: tried again as at first");
     }
 }

@@ -147,6 +147,10 @@ async fn a_webhook_resends_or_holds_what_may_have_arrived() {
             }
             let posts = world.posts();
             assert_eq!(posts, vec!["New: The talk"; copies], "{case}");
+            // The one attempt, whether its answer was lost or the process that waited for it.
+            let doubts = "beadle_deliveries_in_doubt_total{backend=\"discord\"} 1\n";
+            let shown = pipeline.metrics.numbers().to_string();
+            assert!(shown.contains(doubts), "{case}: {shown}");
             let held = rows(&pipeline, DeliveryState::Dead).await;
             assert_eq!(held.len(), 2 - copies, "{case}");
             if let [held] = held.as_slice() {

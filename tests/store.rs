@@ -187,14 +187,17 @@ async fn an_attempt_whose_lease_was_taken_over_settles_nothing() {
 async fn a_restart_makes_leases_run_out() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path()).await;
-    store.commit_due(&[delivery("one", "a")], &[], at(0)).await.unwrap();
-    store.claim_due(at(0), LEASE, 1, 100).await.unwrap();
+    let both = [delivery("one", "a"), delivery("two", "b")];
+    store.commit_due(&both, &[], at(0)).await.unwrap();
+    store.claim_due(at(0), LEASE, 2, 100).await.unwrap();
+    store.freeze(&[(both[0].id.clone(), "a message".to_owned())]).await.unwrap();
     drop(store);
     let store = open(folder.path()).await;
-    assert!(store.claim_due(at(1), LEASE, 1, 100).await.unwrap().is_empty());
-    assert_eq!(store.recover(at(1)).await.unwrap(), 1);
-    let again = store.claim_due(at(1), LEASE, 1, 100).await.unwrap();
-    assert_eq!(again[0].attempts, 2);
+    assert!(store.claim_due(at(1), LEASE, 2, 100).await.unwrap().is_empty());
+    // The other one was not written yet, so it cannot have arrived.
+    assert_eq!(store.recover(at(1)).await.unwrap(), [both[0].endpoint.clone()]);
+    let again = store.claim_due(at(1), LEASE, 2, 100).await.unwrap();
+    assert_eq!(again.iter().map(|one| one.attempts).collect::<Vec<_>>(), [2, 2]);
 }
 
 #[tokio::test]

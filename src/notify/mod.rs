@@ -189,10 +189,21 @@ pub trait Notifier: Send + Sync {
         false
     }
 
-    /// Whether a message that may have arrived is kept for the operator instead of sent again.
-    fn holds_doubtful(&self) -> bool {
-        false
+    /// What becomes of a message that may have arrived, and cannot be looked for.
+    fn on_doubt(&self) -> OnDoubt {
+        OnDoubt::Resend
     }
+}
+
+/// See [`Notifier::on_doubt`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDoubt {
+    /// It is sent again until there is an answer: the other side recognises it, or may have it twice.
+    Resend,
+    /// It is sent again once. If nobody knows of that attempt either, it is kept for the operator.
+    ResendOnce,
+    /// It is kept for the operator.
+    Hold,
 }
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, info, warn};
 
-use crate::notify::{DeliveryContext, Endpoint, NotifyError, Payload};
+use crate::notify::{DeliveryContext, Endpoint, NotifyError, OnDoubt, Payload};
 use crate::operator::Incident;
 use crate::plan::{Field, Item, Kind, Notification, Reason};
 use crate::retry;
@@ -67,10 +67,20 @@ enum Door {
 pub struct Queue(Vec<(Delivery, String)>);
 
 impl Pipeline {
+    /// What was being sent by a process that is no more can be sent again. Gives of how many messages
+    /// nobody knows whether they arrived.
+    pub async fn recover(&self, now: Timestamp) -> Result<usize, StoreError> {
+        let in_doubt = self.store.recover(now).await?;
+        for endpoint in &in_doubt {
+            self.metrics.in_doubt(self.registry.backend(endpoint));
+        }
+        Ok(in_doubt.len())
+    }
+
     /// Begins again from what the database holds, after it has refused something. Nothing may be
     /// being sent.
     pub async fn resume(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.store.recover(now).await?;
+        self.recover(now).await?;
         self.mirror.resume();
         Ok(())
     }
@@ -195,12 +205,14 @@ impl Pipeline {
         Ok(ready)
     }
 
-    /// Whether a further attempt might double what nobody wants doubled.
+    /// Whether a further attempt might double what nobody wants doubled. What was never written
+    /// down was never sent either.
     fn is_held(&self, delivery: &Delivery) -> bool {
         let endpoint = self.registry.configured(&delivery.endpoint);
         delivery.attempts > 1
+            && delivery.payload.is_some()
             && delivery.remote_id.is_none()
-            && endpoint.is_some_and(|endpoint| endpoint.notifier.holds_doubtful())
+            && endpoint.is_some_and(|endpoint| endpoint.notifier.on_doubt() == OnDoubt::Hold)
     }
 
     async fn settle(
@@ -517,10 +529,17 @@ impl Pipeline {
         let mut reason = error.to_string();
         let doubtful = matches!(error, NotifyError::Uncertain { .. });
         if doubtful {
-            let endpoint = self.registry.configured(to);
             self.metrics.in_doubt(self.registry.backend(to));
-            if endpoint.is_some_and(|endpoint| endpoint.notifier.holds_doubtful()) {
-                reason = held(&reason);
+            let on_doubt = self.registry.configured(to).map(|one| one.notifier.on_doubt());
+            // Whoever has it sent after all begins anew.
+            let again = delivery.attempts > 1 && delivery.doubt_since.is_some();
+            let kept = match on_doubt {
+                Some(OnDoubt::Hold) => Some(held(&reason)),
+                Some(OnDoubt::ResendOnce) if again => Some(doubtful_again(&reason)),
+                _ => None,
+            };
+            if let Some(kept) = kept {
+                reason = kept;
                 error!(id, to, reason, "dead");
                 return Ok((Settlement::Dead { reason }, Door::Closed));
             }
@@ -584,6 +603,14 @@ fn behind(delivery: &Delivery, until: Timestamp) -> Settlement {
 /// Why a message is not sent again that may have arrived.
 fn held(what: &str) -> String {
     format!("{what}; it is held, as `on_unknown` says: look whether it is there")
+}
+
+/// Why a message is not sent once more that may have arrived, and may have before.
+fn doubtful_again(what: &str) -> String {
+    format!(
+        "{what}; it may have arrived, by now twice, and is not sent again by itself: ask whom it is \
+         for, and if it is not there, `beadle outbox retry ID`"
+    )
 }
 
 /// The one event that a delivery has news of, where it is not a list.

@@ -518,9 +518,12 @@ impl Store {
             .collect()
     }
 
-    /// The leases of a process that is no more run out now; gives how many there were. What is
-    /// parked is tried again: whoever mends something starts beadle anew.
-    pub async fn recover(&self, now: Timestamp) -> Result<u64> {
+    /// The leases of a process that is no more run out now. What is parked is tried again: whoever
+    /// mends something starts beadle anew.
+    ///
+    /// Gives the endpoints of the messages of which nobody knows whether they arrived, each for each
+    /// of these.
+    pub async fn recover(&self, now: Timestamp) -> Result<Vec<String>> {
         let mut connection = self.connection.lock().await;
         // At most starts there is nothing to be put right.
         let row = sqlx::query(
@@ -534,18 +537,23 @@ impl Store {
         .fetch_one(&mut *connection)
         .await?;
         if row.try_get::<i64, _>("n")? == 0 {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         sqlx::query("UPDATE parked SET retry_at = $1 WHERE retry_at > $1")
             .bind(now.as_millisecond())
             .execute(&mut *connection)
             .await?;
         clock::put_right(&mut connection, now).await?;
-        let result = sqlx::query("UPDATE outbox SET lease_until = $1 WHERE state = 'leased'")
-            .bind(now.as_millisecond())
-            .execute(&mut *connection)
-            .await?;
-        Ok(result.rows_affected())
+        // What was not written down was not sent, and what has a name over there has arrived.
+        let leased = sqlx::query(
+            "UPDATE outbox SET lease_until = $1 WHERE state = 'leased' RETURNING \
+             CASE WHEN payload IS NOT NULL AND remote_id IS NULL THEN endpoint END AS in_doubt",
+        )
+        .bind(now.as_millisecond())
+        .fetch_all(&mut *connection)
+        .await?;
+        let in_doubt = leased.iter().map(|row| row.try_get::<Option<String>, _>("in_doubt"));
+        Ok(in_doubt.filter_map(sqlx::Result::transpose).collect::<sqlx::Result<_>>()?)
     }
 
     /// When the next delivery is due, to an endpoint that nothing is being sent to; none when none

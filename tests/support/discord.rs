@@ -276,6 +276,11 @@ impl DiscordStandIn {
         self.state().board.hides_history = !shown;
     }
 
+    /// Waits until what those who are gone had said is heard, and done.
+    pub fn hear_out(&self) {
+        self.listening.hear_out();
+    }
+
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.state().requests.clone()

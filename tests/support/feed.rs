@@ -87,6 +87,6 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     let head = format!(
         "HTTP/1.1 {status} x\r\n{etag}{to}content-length: {length}\r\nconnection: close\r\n"
     );
-    let _ = stream.write_all(format!("{head}\r\n").as_bytes());
-    let _ = stream.write_all(&body);
+    // In one write: pieces would wait for each other.
+    let _ = stream.write_all(&[format!("{head}\r\n").as_bytes(), &body].concat());
 }

@@ -116,6 +116,11 @@ impl SmtpStandIn {
         self.state().starttls = true;
     }
 
+    /// Waits until what those who are gone had said is heard, and done.
+    pub fn hear_out(&self) {
+        self.listening.hear_out();
+    }
+
     /// All mails kept so far.
     pub fn mails(&self) -> Vec<Received> {
         self.state().mails.clone()

@@ -111,7 +111,7 @@ impl World {
         let store = Store::open(&config.state, Access::Exclusive).await.unwrap();
         let fetcher = Fetcher::new().unwrap();
         let pipeline = Pipeline::new(config, app::zones(), store, fetcher, registry);
-        pipeline.store.recover(at(now)).await.unwrap();
+        pipeline.recover(at(now)).await.unwrap();
         pipeline
     }
 

@@ -35,8 +35,8 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::{
-    BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt, SetupError,
-    chain, one_line,
+    BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, OnDoubt, Payload, Receipt,
+    SetupError, chain, one_line,
 };
 use crate::calendar::{Zones, local};
 use crate::config::{Config, OnUnknown, Ping, Quiet, Via};
@@ -258,8 +258,11 @@ impl Notifier for Discord {
         self.threads
     }
 
-    fn holds_doubtful(&self) -> bool {
-        matches!(&self.place, Place::Webhook(webhook) if webhook.on_unknown == OnUnknown::Hold)
+    fn on_doubt(&self) -> OnDoubt {
+        match &self.place {
+            Place::Webhook(webhook) if webhook.on_unknown == OnUnknown::Hold => OnDoubt::Hold,
+            _ => OnDoubt::Resend,
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use lettre::message::header::{
 use lettre::message::{Mailbox, Mailboxes, MultiPart, MultiPartKind, SinglePart};
 
 use super::{
-    BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, Payload, Receipt, SetupError,
-    chain, discord, one_line,
+    BoxFuture, DeliveryContext, Endpoint, Notifier, NotifyError, OnDoubt, Payload, Receipt,
+    SetupError, chain, discord, one_line,
 };
 use crate::config::{Config, Email};
 use crate::plan::Notification;
@@ -208,6 +208,12 @@ impl Notifier for List {
         delivery: &'a DeliveryContext,
     ) -> BoxFuture<'a, Result<Receipt, NotifyError>> {
         Box::pin(self.deliver(payload, delivery))
+    }
+
+    /// Of mail nobody can be asked what is there, and a server that loses each answer would fill a
+    /// mailbox.
+    fn on_doubt(&self) -> OnDoubt {
+        OnDoubt::ResendOnce
     }
 
     /// Goes as far as the login; a folder must be there and be one.
