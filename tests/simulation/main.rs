@@ -22,13 +22,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_debug_implementations)]
 
+mod ledger;
 mod model;
 mod oracle;
 #[path = "../support/mod.rs"]
 mod support;
 mod tape;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -39,11 +40,11 @@ use beadle::fetch::Fetcher;
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::{Delivered, Pipeline};
-use beadle::store::{self, Access, Delivery, DeliveryState, Happening as Step, Store, StoreError};
+use beadle::store::{self, Access, Delivery, DeliveryState, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 
+use ledger::Ledger;
 use model::{Editor, Rng, Truth, wall};
 use oracle::{Memory, Oracle, Verdict};
 use support::world::write_feed;
@@ -237,7 +238,7 @@ struct Year {
     poisoned: u64,
     troubled: usize,
     given_up: BTreeSet<String>,
-    states: HashMap<String, DeliveryState>,
+    ledger: Ledger,
     trace: VecDeque<String>,
     told: usize,
     mishaps: BTreeMap<&'static str, usize>,
@@ -302,7 +303,7 @@ impl Year {
             poisoned: seed,
             troubled: seed as usize * 5,
             given_up: BTreeSet::new(),
-            states: HashMap::new(),
+            ledger: Ledger::default(),
             trace: VecDeque::new(),
             told: 0,
             mishaps: BTreeMap::new(),
@@ -554,6 +555,7 @@ impl Year {
         let begun = tokio::time::Instant::now();
         let done = self.deliver_by(&pipeline, clock).await;
         self.time += begun.elapsed();
+        self.ledger.live(clock, self.clock());
         self.pipeline = Some(pipeline);
         let accepted = std::mem::take(&mut self.tape().accepted);
         for one in accepted {
@@ -592,6 +594,7 @@ impl Year {
         self.tape().keep_track();
         let given_up = std::mem::take(&mut self.overlooked) || done.skipped + done.dead > 0;
         self.look_at_rows(given_up).await?;
+        self.audit(false).await;
         let pipeline = self.pipeline.as_ref().unwrap();
         let counts = pipeline.store.counts().await?;
         let pending = pipeline.store.deliveries(Some(DeliveryState::Pending), u32::MAX).await?;
@@ -657,50 +660,16 @@ impl Year {
         Ok(())
     }
 
-    async fn audit_states(&mut self) {
-        let happenings = [
-            Step::Claimed,
-            Step::Accepted,
-            Step::PutOff,
-            Step::Refused,
-            Step::Overtaken,
-            Step::TooLate,
-        ];
-        let mut now = HashMap::new();
-        // Nothing asks for a longer wait; but of the last jump beadle may not know yet.
-        let longest = self.clock() + SignedDuration::from_hours(2);
-        let ahead = self.tape().now > self.clock();
-        for row in self.rows().await {
-            let id: String = row.get("id");
-            let state: String = row.get("state");
-            let state = DeliveryState::ALL.into_iter().find(|one| one.as_str() == state).unwrap();
-            let settled = !matches!(state, DeliveryState::Pending | DeliveryState::Leased);
-            let settled_at: Option<i64> = row.get("settled_at");
-            assert_eq!(settled_at.is_some(), settled, "{id} is {state}");
-            let remote_id: Option<String> = row.get("remote_id");
-            assert_eq!(remote_id.is_some(), state == DeliveryState::Sent, "{id} is {state}");
-            let waits = !settled && row.get::<i64, _>("attempt_at") > longest.as_millisecond();
-            assert!(!waits || ahead, "seed {}: {id} waits too long", self.seed);
-            now.insert(id, state);
-        }
-        for (id, before) in &self.states {
-            let Some(after) = now.get(id) else { continue };
-            let mut reach = BTreeSet::from([*before]);
-            loop {
-                let next: BTreeSet<_> = reach
-                    .iter()
-                    .flat_map(|state| happenings.map(|step| state.after(step)))
-                    .flatten()
-                    .chain(reach.iter().copied())
-                    .collect();
-                if next == reach {
-                    break;
-                }
-                reach = next;
-            }
-            assert!(reach.contains(after), "seed {}: {before} became {after}", self.seed);
-        }
-        self.states = now;
+    /// Every state comes legally from the one before.
+    async fn audit(&mut self, all: bool) {
+        let since = if all { Timestamp::MIN } else { self.ledger.settled_since() };
+        let all = since == Timestamp::MIN;
+        let rows = self.rows(since).await;
+        let (clock, ahead) = (self.clock(), self.tape().now > self.clock());
+        let tape = self.tape.lock().unwrap();
+        let verdict = self.ledger.look(rows, all, &tape.receipts, ahead, clock);
+        drop(tape);
+        self.hold(verdict);
     }
 
     // ---- what happens --------------------------------------------------------------------------
@@ -872,13 +841,13 @@ impl Year {
                 }
                 self.tape().forget();
                 self.given_up.clear();
-                self.states.clear();
+                self.ledger = Ledger::default();
             }
             Happening::Tidy => {
                 if let Some(pipeline) = &self.pipeline {
                     pipeline.store.tidy(self.time + self.skew).await.unwrap();
                     self.oracle.prune(self.time);
-                    self.audit_states().await;
+                    self.audit(true).await;
                 }
             }
         }
@@ -904,14 +873,31 @@ impl Year {
         thread
     }
 
-    /// The outbox, without what would take long to read.
-    async fn rows(&self) -> Vec<AnyRow> {
+    /// What waits in the outbox, and what was settled since then.
+    async fn rows(&self, since: Timestamp) -> Vec<ledger::Row> {
         let url = format!("sqlite://{}", self.state.join("beadle.db").display());
         let mut connection = AnyConnection::connect(&url).await.unwrap();
-        let sql = "SELECT id, state, settled_at, remote_id, attempt_at FROM outbox";
-        let rows = connection.fetch_all(sql).await.unwrap();
+        let sql = "SELECT id, endpoint, state, attempts, planned_at, due_at, attempt_at, settled_at, \
+                   remote_id FROM outbox WHERE settled_at IS NULL OR settled_at >= $1";
+        let rows = sqlx::query(sql).bind(since.as_millisecond());
+        let rows = rows.fetch_all(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        rows
+        let instant = |at: i64| Timestamp::from_millisecond(at).unwrap();
+        let read = |row: &sqlx::any::AnyRow| {
+            let state: String = row.get("state");
+            ledger::Row {
+                id: row.get("id"),
+                endpoint: row.get("endpoint"),
+                state: DeliveryState::ALL.into_iter().find(|one| one.as_str() == state).unwrap(),
+                attempts: row.get("attempts"),
+                planned_at: instant(row.get("planned_at")),
+                due_at: instant(row.get("due_at")),
+                attempt_at: instant(row.get("attempt_at")),
+                settled_at: row.get::<Option<i64>, _>("settled_at").map(instant),
+                remote_id: row.get("remote_id"),
+            }
+        };
+        rows.iter().map(read).collect()
     }
 
     async fn outside(&self, sql: &str) {
@@ -982,7 +968,7 @@ impl Year {
         while self.time < end {
             self.step().await;
         }
-        self.audit_states().await;
+        self.audit(true).await;
         let counts = self.pipeline.as_ref().unwrap().store.counts().await.unwrap();
         assert!(!counts.contains_key(&DeliveryState::Pending), "seed {}: {counts:?}", self.seed);
         self.hold(self.oracle.check_all_told(self.clock()));

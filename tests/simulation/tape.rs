@@ -1,6 +1,6 @@
 //! Endpoints that write down what they are told, and fail as a year of outages would have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -99,6 +99,8 @@ pub struct Tape {
     channel: Vec<(String, String, Timestamp)>,
     under_way: Option<UnderWay>,
     written: Vec<String>,
+    /// Every name that a message which arrived was ever given.
+    pub receipts: BTreeSet<String>,
     pub accepted: Vec<Accepted>,
     pub broken: Vec<String>,
     /// By medium.
@@ -128,6 +130,7 @@ impl Tape {
             channel: Vec::new(),
             under_way: None,
             written: Vec::new(),
+            receipts: BTreeSet::new(),
             accepted: Vec::new(),
             broken: Vec::new(),
             scores: BTreeMap::new(),
@@ -303,6 +306,7 @@ impl Tape {
         }
         let remote_id = format!("{endpoint}/{}", self.scores[medium].attempts);
         message.accepted.push(self.time);
+        self.receipts.insert(remote_id.clone());
         message.remote_id.clone_from(&remote_id);
         self.accepted.push(Accepted {
             endpoint: endpoint.to_owned(),
