@@ -46,7 +46,7 @@ use sqlx::{AnyConnection, Connection, Executor, Row};
 
 use ledger::Ledger;
 use model::{Editor, Rng, Truth, wall};
-use oracle::{Memory, Oracle, Verdict};
+use oracle::{Ended, Memory, Oracle, Verdict};
 use support::world::write_feed;
 use tape::{Crash, Score, Tape, Trouble};
 
@@ -550,7 +550,7 @@ impl Year {
     async fn deliver(&mut self) -> Result<(), StoreError> {
         let clock = self.clock();
         let time = self.time;
-        (self.tape().now, self.tape().time) = (clock, time);
+        self.tape().set_clock(clock, time);
         let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
         let begun = tokio::time::Instant::now();
         let done = self.deliver_by(&pipeline, clock).await;
@@ -573,14 +573,7 @@ impl Year {
                 other => format!("{other:?}"),
             };
             self.note(format!("{} hears {kind} {items:?}", one.endpoint));
-            let verdict = self.oracle.heard(
-                &one.endpoint,
-                &one.notification,
-                one.says_late || one.bound,
-                one.due_at,
-                clock,
-                one.repeated,
-            );
+            let verdict = self.oracle.heard(&one);
             self.hold(verdict);
         }
         let broken = std::mem::take(&mut self.tape().broken);
@@ -592,8 +585,8 @@ impl Year {
         }
         let done = done?;
         self.tape().keep_track();
-        let given_up = std::mem::take(&mut self.overlooked) || done.skipped + done.dead > 0;
-        self.look_at_rows(given_up).await?;
+        let watched = !std::mem::take(&mut self.overlooked);
+        self.look_at_rows(!watched || done.skipped + done.dead > 0, watched).await?;
         self.audit(false).await;
         let pipeline = self.pipeline.as_ref().unwrap();
         let counts = pipeline.store.counts().await?;
@@ -619,14 +612,15 @@ impl Year {
         let time = self.time;
         loop {
             // Answers take time.
-            let clock = clock + begun.elapsed();
-            (self.tape().now, self.tape().time) = (clock, time + begun.elapsed());
+            let (clock, time) = (clock + begun.elapsed(), time + begun.elapsed());
             let (queues, sorted_out) = pipeline.claim(clock).await?;
             total += sorted_out;
             if queues.is_empty() && sorted_out == Delivered::default() {
                 return Ok(total);
             }
             for queue in queues {
+                // As if all were sent at once.
+                self.tape().set_clock(clock, time);
                 let tape = Arc::clone(&self.tape);
                 let killed = std::future::poll_fn(|_| match tape.lock().unwrap().crashed {
                     true => std::task::Poll::Ready(()),
@@ -642,20 +636,32 @@ impl Year {
         }
     }
 
-    /// What will not be told is written down; every state comes legally from the one before.
-    async fn look_at_rows(&mut self, given_up: bool) -> Result<(), StoreError> {
-        let Some(pipeline) = &self.pipeline else { return Ok(()) };
-        if given_up {
-            for state in [DeliveryState::Dead, DeliveryState::Expired, DeliveryState::Superseded] {
-                for row in pipeline.store.deliveries(Some(state), u32::MAX).await? {
-                    if self.given_up.insert(row.id.clone()) {
-                        let line = format!("{} is {state}: {:?}", row.endpoint, row.notification);
-                        self.trace.push_back(line);
-                        let superseded = state == DeliveryState::Superseded;
-                        self.oracle.given_up(&row.endpoint, &row.notification, superseded);
-                    }
-                }
+    /// What will not be told is written down, with a reason that holds.
+    async fn look_at_rows(&mut self, given_up: bool, watched: bool) -> Result<(), StoreError> {
+        let Some(pipeline) = self.pipeline.as_ref().filter(|_| given_up) else { return Ok(()) };
+        let mut rows = Vec::new();
+        for state in [DeliveryState::Dead, DeliveryState::Expired, DeliveryState::Superseded] {
+            rows.extend(pipeline.store.deliveries(Some(state), u32::MAX).await?);
+        }
+        for row in rows {
+            if !self.given_up.insert(row.id.clone()) {
+                continue;
             }
+            let (end, endpoint) = (row.state, &row.endpoint);
+            self.note(format!("{endpoint} is {end}: {:?}", row.notification));
+            let refused = self.tape().refused.contains(&row.id);
+            let failures = self.tape().failures.get(&row.id).copied().unwrap_or(0);
+            let verdict = self.oracle.given_up(&Ended {
+                endpoint,
+                notification: &row.notification,
+                end,
+                at: row.settled_at.unwrap(),
+                refused,
+                failures,
+                claims: row.attempts,
+                watched,
+            });
+            self.hold(verdict);
         }
         Ok(())
     }

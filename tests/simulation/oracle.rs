@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use beadle::plan::{Kind, Notification, Reason};
+use beadle::plan::{Item, Kind, Notification, Reason};
+use beadle::store::DeliveryState;
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil};
 
 use super::model::{AUDIENCE, Occasion, Talk, Truth, instant, wall};
+use super::tape::Accepted;
 
 /// A talk as last read, with what follows from it.
 #[derive(Clone, Debug)]
@@ -40,6 +42,10 @@ const SETTLED: (SignedDuration, u32) = (SignedDuration::from_mins(6), 3);
 /// The same for an absence, even if half the feed was gone meanwhile.
 const GONE: (SignedDuration, u32) = (SignedDuration::from_hours(26), 3);
 const LATE: SignedDuration = SignedDuration::from_secs(60);
+/// From the writing of a message to its sending.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// So often a message is taken up in vain before it is given up: of that a day and a half is made.
+const CLAIMS: u32 = 50;
 
 /// What an audience believes of one time of a talk, or of a talk as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +71,24 @@ type Listed = (BTreeSet<(u32, Timestamp)>, BTreeSet<u32>);
 struct Due {
     due_at: Timestamp,
     not_after: Timestamp,
+}
+
+/// A message that will not be told, as the outbox says.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    pub endpoint: &'a str,
+    pub notification: &'a Notification,
+    pub end: DeliveryState,
+    /// By the clock, which may have been far off.
+    pub at: Timestamp,
+    /// Its receiver refused it for good.
+    pub refused: bool,
+    /// How often its receiver did not take it.
+    pub failures: usize,
+    /// How often it was taken up to be sent.
+    pub claims: u32,
+    /// It came to that in this round, and so of what is believed now.
+    pub watched: bool,
 }
 
 /// What is known of a talk in a feed, and how well it has stood the test of time.
@@ -108,6 +132,8 @@ pub struct Oracle {
     /// May be told, need not.
     allowed: BTreeSet<(String, Remind)>,
     reminded: BTreeSet<(String, Remind)>,
+    /// Until when what came due was of use; the earliest, where the event has had several ends.
+    of_use: BTreeMap<Remind, Timestamp>,
     owed_digests: BTreeMap<(String, Date), Listed>,
     digests: BTreeSet<(String, Date)>,
     heard: BTreeMap<(String, About), View>,
@@ -119,6 +145,8 @@ pub struct Oracle {
     again: BTreeSet<(String, u32)>,
     again_reminded: BTreeSet<(String, Remind)>,
     again_digests: BTreeSet<(String, Date)>,
+    /// When backups were restored by the program itself.
+    quiet: BTreeSet<Timestamp>,
     pub endpoints: Vec<String>,
     pub mail: Vec<String>,
 }
@@ -140,6 +168,7 @@ impl Oracle {
             owed: BTreeMap::new(),
             allowed: BTreeSet::new(),
             reminded: BTreeSet::new(),
+            of_use: BTreeMap::new(),
             owed_digests: BTreeMap::new(),
             digests: BTreeSet::new(),
             heard: BTreeMap::new(),
@@ -148,6 +177,7 @@ impl Oracle {
             again: BTreeSet::new(),
             again_reminded: BTreeSet::new(),
             again_digests: BTreeSet::new(),
+            quiet: BTreeSet::new(),
             endpoints,
             mail,
         };
@@ -303,6 +333,8 @@ impl Oracle {
             let newer = due.iter().any(|(other, later, _)| {
                 (other.0, other.1) == (remind.0, remind.1) && later.due_at > at.due_at
             });
+            let of_use = self.of_use.entry(remind.clone()).or_insert(at.not_after);
+            *of_use = at.not_after.min(*of_use);
             for endpoint in &self.endpoints {
                 let key = (endpoint.clone(), remind.clone());
                 if self.reminded.contains(&key) {
@@ -345,17 +377,14 @@ impl Oracle {
     }
 
     /// A message was accepted, for the first time or once more after its fate was not known.
-    pub fn heard(
-        &mut self,
-        endpoint: &str,
-        notification: &Notification,
-        says_late: bool,
-        due_at: Timestamp,
-        now: Timestamp,
-        repeated: bool,
-    ) -> Verdict {
-        if !says_late && now - due_at > LATE {
-            return Err(format!("{endpoint}: late by {:#} and does not say so", now - due_at));
+    pub fn heard(&mut self, message: &Accepted) -> Verdict {
+        let Accepted { endpoint, notification, at, repeated, .. } = message;
+        let (endpoint, now, repeated) = (endpoint.as_str(), *at, *repeated);
+        let late = now - self.due_at(message);
+        let wrong = if message.says_late { late <= LATE } else { late > LATE + MOMENT };
+        if !message.bound && wrong {
+            let says = message.says_late;
+            return Err(format!("{endpoint}: late by {late:#}, and says so: {says}"));
         }
         match &notification.kind {
             Kind::Changes => {
@@ -380,8 +409,7 @@ impl Oracle {
                 })
             }
             Kind::Reminder { lead } => {
-                let item = &notification.items[0];
-                let remind = (id(&item.event.summary), item.start, lead.clone());
+                let remind = remind(&notification.items[0], lead);
                 self.heard_reminder(endpoint, remind, now, repeated)
             }
             Kind::Digest { from, .. } => {
@@ -412,6 +440,19 @@ impl Oracle {
             }
             Kind::Welcome => Err("a welcome that nobody asked for".to_owned()),
             Kind::Notice { .. } => Err("a notice to nobody".to_owned()),
+        }
+    }
+
+    /// When it was to be told. Only of news beadle alone knows.
+    fn due_at(&self, message: &Accepted) -> Timestamp {
+        match &message.notification.kind {
+            Kind::Reminder { lead } => {
+                let remind = remind(&message.notification.items[0], lead);
+                let found = self.reminders().find(|(other, _, _)| **other == remind);
+                found.map_or(message.due_at, |(_, due, _)| due.due_at)
+            }
+            Kind::Digest { from, .. } => instant(from.at(8, 0, 0, 0), AUDIENCE),
+            _ => message.due_at,
         }
     }
 
@@ -474,24 +515,72 @@ impl Oracle {
     }
 
     /// A message will not be told, and the outbox says so.
-    pub fn given_up(&mut self, endpoint: &str, notification: &Notification, superseded: bool) {
-        match &notification.kind {
+    pub fn given_up(&mut self, row: &Ended<'_>) -> Verdict {
+        // What waited when the program restored a backup is not told any more.
+        let held = row.end == DeliveryState::Superseded && self.quiet.contains(&row.at);
+        if !held {
+            self.judge(row)?;
+        }
+        let endpoint = row.endpoint.to_owned();
+        match &row.notification.kind {
             Kind::Reminder { lead } => {
-                let item = &notification.items[0];
-                let remind = (id(&item.event.summary), item.start, lead.clone());
-                let key = (endpoint.to_owned(), remind);
+                let key = (endpoint, remind(&row.notification.items[0], lead));
                 // What has come true again meanwhile is found out by `check`.
-                if !superseded || !self.supports(&key.1) {
+                if row.end != DeliveryState::Superseded || !self.supports(&key.1) {
                     self.owed.remove(&key);
                 }
             }
             Kind::Digest { from, .. } => {
-                self.owed_digests.remove(&(endpoint.to_owned(), *from));
+                self.owed_digests.remove(&(endpoint, *from));
             }
             _ => {
-                for item in &notification.items {
-                    self.unsure.insert((endpoint.to_owned(), id(&item.event.summary)));
+                for item in &row.notification.items {
+                    self.unsure.insert((endpoint.clone(), id(&item.event.summary)));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there was a reason to give it up.
+    fn judge(&self, row: &Ended<'_>) -> Verdict {
+        let holds = match row.end {
+            DeliveryState::Dead => row.refused || row.failures > 0 && row.claims >= CLAIMS,
+            DeliveryState::Expired => row.at >= self.of_use(row.notification)?,
+            DeliveryState::Superseded => match &row.notification.kind {
+                Kind::Reminder { lead } => {
+                    let remind = remind(&row.notification.items[0], lead);
+                    let doubtful = self.absent.contains(&remind.0) || self.back.contains(&remind.0);
+                    // Before beadle died, or could not write, it may have been otherwise.
+                    !row.watched || doubtful || !self.supports(&remind)
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(format!("given up without a reason: {row:?}")),
+        }
+    }
+
+    /// From when on a message is of no use.
+    fn of_use(&self, notification: &Notification) -> Result<Timestamp, String> {
+        match &notification.kind {
+            Kind::Reminder { lead } => {
+                let remind = remind(&notification.items[0], lead);
+                let known = self.of_use.get(&remind).copied();
+                known.ok_or_else(|| format!("expired, and was never due: {remind:?}"))
+            }
+            // Before the next one its week is over.
+            Kind::Digest { from, .. } => Ok(midnight(*from + 7.days())),
+            // All that it tells of is over, by the old times and by the new.
+            _ => {
+                let ends = notification
+                    .items
+                    .iter()
+                    .map(|item| item.end.max(item.start).max(item.end_before.unwrap_or(item.end)));
+                Ok(ends.max().unwrap())
             }
         }
     }
@@ -634,6 +723,8 @@ impl Oracle {
         self.owed_digests.clear();
         self.allowed.clear();
         (self.wrote, self.passed, self.digest_passed) = (now, now, now);
+        let written = Timestamp::from_millisecond(now.as_millisecond()).unwrap();
+        self.quiet.insert(written);
     }
 }
 
@@ -699,6 +790,10 @@ fn next_monday(after: Timestamp) -> Timestamp {
         .map(|day| instant(day.at(8, 0, 0, 0), AUDIENCE))
         .find(|at| *at > after)
         .unwrap()
+}
+
+fn remind(item: &Item, lead: &str) -> Remind {
+    (id(&item.event.summary), item.start, lead.to_owned())
 }
 
 /// The number in a title.

@@ -42,6 +42,8 @@ pub struct Accepted {
     pub notification: Notification,
     pub says_late: bool,
     pub due_at: Timestamp,
+    /// By beadle's clock.
+    pub at: Timestamp,
     /// An earlier attempt may have arrived, so this one had to be the same.
     pub bound: bool,
     /// It was there already, and beadle could not know.
@@ -84,9 +86,10 @@ struct UnderWay {
 
 #[derive(Debug)]
 pub struct Tape {
-    /// By beadle's clock, and by everyone else's.
+    /// By beadle's clock, and by everyone else's, when beadle last looked at it.
     pub now: Timestamp,
     pub time: Timestamp,
+    looked: tokio::time::Instant,
     pub rng: Rng,
     pub trouble: BTreeMap<String, Trouble>,
     /// The next message of this medium is refused for good.
@@ -101,6 +104,9 @@ pub struct Tape {
     written: Vec<String>,
     /// Every name that a message which arrived was ever given.
     pub receipts: BTreeSet<String>,
+    /// The messages that were refused for good, and how often each of the others was not taken.
+    pub refused: BTreeSet<String>,
+    pub failures: BTreeMap<String, usize>,
     pub accepted: Vec<Accepted>,
     pub broken: Vec<String>,
     /// By medium.
@@ -120,6 +126,7 @@ impl Tape {
         Tape {
             now,
             time: now,
+            looked: tokio::time::Instant::now(),
             rng,
             trouble: BTreeMap::new(),
             poison: None,
@@ -131,11 +138,18 @@ impl Tape {
             under_way: None,
             written: Vec::new(),
             receipts: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            failures: BTreeMap::new(),
             accepted: Vec::new(),
             broken: Vec::new(),
             scores: BTreeMap::new(),
             mishaps: BTreeMap::new(),
         }
+    }
+
+    pub fn set_clock(&mut self, now: Timestamp, time: Timestamp) {
+        (self.now, self.time) = (now, time);
+        self.looked = tokio::time::Instant::now();
     }
 
     /// What is under way is not known to have arrived: the process died, or could not write it down.
@@ -209,6 +223,13 @@ impl Tape {
             remote_id = self.accept(endpoint, medium, notification, payload, delivery);
         }
         let unknown = matches!(error, Some(NotifyError::Uncertain { .. }));
+        match &error {
+            Some(NotifyError::Permanent { .. }) => {
+                self.refused.insert(delivery.dedup_key.clone());
+            }
+            Some(_) => *self.failures.entry(delivery.dedup_key.clone()).or_default() += 1,
+            None => {}
+        }
         if let Some(under_way) = &mut self.under_way {
             under_way.accepted = accept;
             under_way.known_unknown = unknown;
@@ -313,6 +334,7 @@ impl Tape {
             notification,
             says_late: payload.contains("late by"),
             due_at: delivery.due_at,
+            at: self.now + self.looked.elapsed(),
             bound: message.doubtful || message.stranded,
             repeated: known.is_some(),
         });
