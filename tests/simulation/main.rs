@@ -46,7 +46,7 @@ use sqlx::{AnyConnection, Connection, Executor, Row};
 
 use ledger::Ledger;
 use model::{Editor, Rng, Truth, wall};
-use oracle::{Ended, Memory, Oracle, Verdict};
+use oracle::{Ended, Memory, Moment, Oracle, Verdict};
 use support::world::write_feed;
 use tape::{Crash, Score, Tape, Trouble};
 
@@ -514,27 +514,43 @@ impl Year {
             }
             let Some(pipeline) = &self.pipeline else { return Ok(()) };
             let feed = &pipeline.config.feeds[self.feeds[index].name];
-            let polled = pipeline.poll(feed, clock).await?;
+            let polled = pipeline.poll(feed, clock).await;
+            let at = Moment { clock, time: self.time };
+            if polled.is_err() {
+                let Feed { served, ever, .. } = &self.feeds[index];
+                match served {
+                    Served::Whole(truth) => self.oracle.perhaps_read(truth, ever, at),
+                    Served::Part(truth, ids) => {
+                        self.oracle.perhaps_read(truth, &ids.iter().copied().collect(), at);
+                    }
+                    Served::Emptied => self.oracle.perhaps_read(&Truth::new(), ever, at),
+                    Served::Nonsense => {}
+                }
+            }
+            let polled = polled?;
             self.feeds[index].next_poll = polled.next_poll_at;
             let feed = &self.feeds[index];
             let mut said = String::new();
             match (&feed.served, &polled.result) {
                 (Served::Whole(truth), Ok(news)) => {
                     match feed.begins {
-                        true => self.oracle.begin(truth, &feed.ever),
-                        false => self.oracle.read(truth, &feed.ever, clock),
+                        true => self.oracle.begin(truth, &feed.ever, at),
+                        false => self.oracle.read(truth, &feed.ever, at),
                     }
                     for change in &news.changes {
                         said.push_str(&format!(" {:?} {}", change.kind, change.after.summary));
                     }
                 }
-                (Served::Part(truth, ids), Ok(_)) => self.oracle.read_part(truth, ids),
+                (Served::Part(truth, ids), Ok(_)) => self.oracle.read_part(truth, ids, at),
                 (Served::Whole(_), Err(error)) => {
                     panic!("seed {}: a good feed: {error}", self.seed);
                 }
                 (Served::Nonsense | Served::Emptied, Ok(news)) => {
                     if let Some(change) = news.changes.first() {
                         self.hold(Err(format!("a sick feed tells: {change:?}")));
+                    }
+                    if matches!(feed.served, Served::Emptied) {
+                        self.oracle.read_nothing(&feed.ever, at);
                     }
                 }
                 (_, Err(_)) => {}

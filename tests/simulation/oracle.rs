@@ -41,6 +41,8 @@ pub const ALL_DAY: &str = "1d at 18:00";
 const SETTLED: (SignedDuration, u32) = (SignedDuration::from_mins(6), 3);
 /// The same for an absence, even if half the feed was gone meanwhile.
 const GONE: (SignedDuration, u32) = (SignedDuration::from_hours(26), 3);
+/// An absence shorter than that is none.
+const CONFIRM: SignedDuration = SignedDuration::from_mins(30);
 const LATE: SignedDuration = SignedDuration::from_secs(60);
 /// From the writing of a message to its sending.
 const MOMENT: SignedDuration = SignedDuration::from_secs(1);
@@ -100,11 +102,22 @@ struct Streak {
     reads: u32,
 }
 
+/// What the last reading of a feed said of a talk, or several of which one was it: whether beadle
+/// could keep what it read is not always known.
+#[derive(Clone, Debug)]
+struct LastRead {
+    states: Vec<Option<Talk>>,
+    /// Not by beadle's clock.
+    time: Timestamp,
+}
+
 /// What a restored backup takes back.
 #[derive(Clone, Debug)]
 pub struct Memory {
     believed: BTreeMap<u32, Belief>,
     absent: BTreeSet<u32>,
+    last_read: BTreeMap<u32, LastRead>,
+    missing: BTreeMap<u32, (Timestamp, Timestamp)>,
     wrote: Timestamp,
     passed: Timestamp,
     digest_passed: Timestamp,
@@ -122,6 +135,13 @@ pub struct Oracle {
     /// Those that were gone and are back, which has yet to last.
     back: BTreeSet<u32>,
     streaks: BTreeMap<u32, Streak>,
+    last_read: BTreeMap<u32, LastRead>,
+    /// What was so at two readings, one after the other.
+    lasted: BTreeMap<About, Vec<View>>,
+    /// Since when, by the clock and by everyone else's, a talk is not in its feed.
+    missing: BTreeMap<u32, (Timestamp, Timestamp)>,
+    /// Those that were not at two readings, far enough apart.
+    gone: BTreeSet<u32>,
     /// Up to when, by the clock, reminders have come due.
     passed: Timestamp,
     /// Up to when this is surely written down.
@@ -151,6 +171,13 @@ pub struct Oracle {
     pub mail: Vec<String>,
 }
 
+/// By beadle's clock, and by everyone else's.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub clock: Timestamp,
+    pub time: Timestamp,
+}
+
 /// Where this is not so, a promise is broken.
 pub type Verdict = Result<(), String>;
 
@@ -161,6 +188,10 @@ impl Oracle {
             absent: BTreeSet::new(),
             back: BTreeSet::new(),
             streaks: BTreeMap::new(),
+            last_read: BTreeMap::new(),
+            lasted: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            gone: BTreeSet::new(),
             passed: now,
             wrote: now,
             restarted: false,
@@ -191,15 +222,66 @@ impl Oracle {
     }
 
     /// All of a feed was read. `of_feed` are those that ever stood in it.
-    pub fn read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, now: Timestamp) {
+    pub fn read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
         for id in of_feed {
-            self.read_talk(*id, truth.get(id).cloned(), now);
+            self.read_talk(*id, truth.get(id).cloned(), at.clock);
+            self.stands(*id, truth.get(id), at);
+        }
+    }
+
+    /// The same, or nothing was read: the database has refused something.
+    pub fn perhaps_read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            let state = truth.get(id).cloned();
+            if state.is_none() {
+                self.missing.entry(*id).or_insert((at.clock, at.time));
+            }
+            let nothing = LastRead { states: Vec::new(), time: at.time };
+            self.last_read.entry(*id).or_insert(nothing).states.push(state);
+        }
+    }
+
+    /// A feed said that it is empty.
+    pub fn read_nothing(&mut self, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            self.missing.entry(*id).or_insert((at.clock, at.time));
+            self.last_read.insert(*id, LastRead { states: vec![None], time: at.time });
+        }
+    }
+
+    /// Keeps what has stood at two readings.
+    fn stands(&mut self, id: u32, state: Option<&Talk>, at: Moment) {
+        let now = LastRead { states: vec![state.cloned()], time: at.time };
+        let before = self.last_read.insert(id, now);
+        let before = before.filter(|before| before.time < at.time);
+        let Some(talk) = state else {
+            let (clock, time) = *self.missing.entry(id).or_insert((at.clock, at.time));
+            if (at.clock - clock).max(at.time - time) >= CONFIRM {
+                self.gone.insert(id);
+            }
+            return;
+        };
+        self.missing.remove(&id);
+        let said = said(talk);
+        for before in before.iter().flat_map(|before| before.states.iter().flatten()) {
+            let same = if before == talk { said.clone() } else { self::said(before) };
+            for (about, view) in said.iter().filter(|one| same.contains(one)) {
+                let lasted = self.lasted.entry(*about).or_default();
+                if !lasted.contains(view) {
+                    lasted.push(view.clone());
+                }
+            }
         }
     }
 
     /// All of a feed was read, and nothing is known of what was told of it: what stands there is
     /// known to everyone.
-    pub fn begin(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>) {
+    pub fn begin(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            self.missing.remove(id);
+            self.last_read.remove(id);
+            self.stands(*id, truth.get(id), at);
+        }
         self.heard.retain(|(_, about), _| !of_feed.contains(&about.0));
         self.unsure.retain(|(_, id)| !of_feed.contains(id));
         self.again.retain(|(_, id)| !of_feed.contains(id));
@@ -214,8 +296,9 @@ impl Oracle {
     }
 
     /// Part of a feed was read: these talks, as they are now.
-    pub fn read_part(&mut self, truth: &Truth, ids: &[u32]) {
+    pub fn read_part(&mut self, truth: &Truth, ids: &[u32], at: Moment) {
         for id in ids {
+            self.stands(*id, truth.get(id), at);
             let state = truth[id].clone();
             self.believed.insert(*id, Belief::new(state.clone()));
             let back = self.absent.remove(id) && self.back.insert(*id);
@@ -242,6 +325,7 @@ impl Oracle {
         let believed = &self.believed;
         self.absent.retain(|id| believed.contains_key(id));
         self.streaks.retain(|id, _| believed.contains_key(id));
+        self.lasted.retain(|(id, _), _| believed.contains_key(id));
     }
 
     fn read_talk(&mut self, id: u32, state: Option<Talk>, now: Timestamp) {
@@ -405,6 +489,11 @@ impl Oracle {
                     if matches!(item.reason, Reason::New) && slot.is_none() {
                         self.told_of_all_weeks(endpoint, id);
                     }
+                    if !self.was_so((id, slot), &view, item) {
+                        let stood = self.lasted.get(&(id, slot));
+                        let said = format!("{endpoint}: {id}, {slot:?} is {view:?}");
+                        return Err(format!("{said}, {:?}; stood: {stood:?}", item.reason));
+                    }
                     self.heard_of(endpoint, (id, slot), view, item.series, repeated)
                 })
             }
@@ -454,6 +543,20 @@ impl Oracle {
             Kind::Digest { from, .. } => instant(from.at(8, 0, 0, 0), AUDIENCE),
             _ => message.due_at,
         }
+    }
+
+    /// Whether what is told was so at two readings.
+    fn was_so(&self, about: About, view: &View, item: &Item) -> bool {
+        if matches!(item.reason, Reason::Withdrawn) {
+            return self.gone.contains(&about.0);
+        }
+        let lasted = self.lasted.get(&about).into_iter().flatten();
+        // Of a series, its next time is told.
+        let times = |one: &View| match item.series {
+            true => View { start: view.start, end: view.end, ..one.clone() },
+            false => one.clone(),
+        };
+        lasted.map(times).any(|one| one == *view)
     }
 
     fn told_of_all_weeks(&mut self, endpoint: &str, id: u32) {
@@ -680,6 +783,8 @@ impl Oracle {
         Memory {
             believed: self.believed.clone(),
             absent: self.absent.clone(),
+            last_read: self.last_read.clone(),
+            missing: self.missing.clone(),
             wrote: self.wrote,
             passed: self.passed,
             digest_passed: self.digest_passed,
@@ -707,6 +812,8 @@ impl Oracle {
         self.streaks.clear();
         self.believed = memory.believed;
         self.absent = memory.absent;
+        self.last_read = memory.last_read;
+        self.missing = memory.missing;
         self.wrote = memory.wrote;
         self.passed = memory.passed;
         self.digest_passed = memory.digest_passed;
@@ -749,6 +856,16 @@ fn views(talk: &Talk) -> Vec<(About, View)> {
         None => vec![((talk.id, None), whole)],
         Some(_) => weeks.chain([((talk.id, None), whole)]).collect(),
     }
+}
+
+/// All that can be told of a talk: as a whole, and of each of its weeks.
+fn said(talk: &Talk) -> Vec<(About, View)> {
+    let plain = talk.occasions().into_iter().filter(|one| one.plain && talk.weekly.is_some());
+    let plain = plain.map(|one| {
+        let Occasion { on, start, end, title, place, .. } = one;
+        ((talk.id, one.slot), View { on, start, end, title, place })
+    });
+    views(talk).into_iter().chain(plain).collect()
 }
 
 /// When an occasion is told of ahead, and until when that is of use.
