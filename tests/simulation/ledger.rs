@@ -3,7 +3,7 @@
 //! Nobody intervenes in a year, so every state but the first two is for good, and there is one way
 //! to each: a claim, which is counted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use beadle::store::DeliveryState;
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +42,8 @@ pub struct Ledger {
     lived: Option<(Timestamp, Timestamp)>,
     /// When the last look was; none where it was at another database.
     looked: Option<Timestamp>,
+    /// Rows that were sent, as they say, by what was another message: its id and the other's.
+    pub mistaken: Vec<(String, String)>,
 }
 
 impl Ledger {
@@ -65,7 +67,7 @@ impl Ledger {
         &mut self,
         rows: Vec<Row>,
         all: bool,
-        receipts: &BTreeSet<String>,
+        receipts: &BTreeMap<String, String>,
         ahead: bool,
         now: Timestamp,
     ) -> Verdict {
@@ -90,12 +92,13 @@ impl Ledger {
         let mut known = BTreeSet::new();
         for row in &rows {
             self.judge(row, ahead, now)?;
-            if let Some(receipt) = &row.remote_id
-                && (!receipts.contains(receipt)
-                    || !receipt.starts_with(&row.endpoint)
-                    || !known.insert(receipt))
-            {
+            let Some(receipt) = &row.remote_id else { continue };
+            let of = receipts.get(receipt).filter(|_| receipt.starts_with(&row.endpoint));
+            let Some(of) = of.filter(|_| known.insert(receipt)) else {
                 return Err(format!("no receipt of its own: {row:?}"));
+            };
+            if *of != row.id && !self.rows.get(&row.id).is_some_and(Row::is_settled) {
+                self.mistaken.push((row.id.clone(), of.clone()));
             }
         }
         if all {

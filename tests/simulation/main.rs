@@ -690,8 +690,18 @@ impl Year {
         let (clock, ahead) = (self.clock(), self.tape().now > self.clock());
         let tape = self.tape.lock().unwrap();
         let verdict = self.ledger.look(rows, all, &tape.receipts, ahead, clock);
+        let notification = |id: &String| tape.notifications[id].clone();
+        let mistaken: Vec<_> = std::mem::take(&mut self.ledger.mistaken)
+            .iter()
+            .map(|(id, other)| (other, notification(id), notification(other)))
+            .map(|(other, of, by)| (tape.endpoint(other), of, by))
+            .collect();
         drop(tape);
         self.hold(verdict);
+        for (endpoint, of, by) in mistaken {
+            let verdict = self.oracle.mistaken(&endpoint, &of, &by);
+            self.hold(verdict);
+        }
     }
 
     // ---- what happens --------------------------------------------------------------------------
@@ -859,6 +869,8 @@ impl Year {
                     std::fs::create_dir(&self.state).unwrap();
                     std::fs::rename(path, self.state.join("beadle.db")).unwrap();
                     self.oracle.restored(*memory);
+                    // Another may have been restored just before.
+                    self.feeds.iter_mut().for_each(|feed| feed.begins = false);
                     self.count("a backup is restored by hand");
                 }
                 self.tape().forget();

@@ -165,6 +165,8 @@ pub struct Oracle {
     again: BTreeSet<(String, u32)>,
     again_reminded: BTreeSet<(String, Remind)>,
     again_digests: BTreeSet<(String, Date)>,
+    /// Of what was told since a backup was made its outbox knows nothing.
+    forgotten: BTreeSet<(String, Remind)>,
     /// When backups were restored by the program itself.
     quiet: BTreeSet<Timestamp>,
     pub endpoints: Vec<String>,
@@ -208,6 +210,7 @@ impl Oracle {
             again: BTreeSet::new(),
             again_reminded: BTreeSet::new(),
             again_digests: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
             quiet: BTreeSet::new(),
             endpoints,
             mail,
@@ -688,6 +691,26 @@ impl Oracle {
         }
     }
 
+    /// A message is taken to have arrived, and what arrived was another. The words of all reminders
+    /// of one start are the same, and what may have arrived is looked for in the channel; after a
+    /// backup was restored by hand nobody knows of which message the one is that is found there.
+    pub fn mistaken(&mut self, endpoint: &str, of: &Notification, by: &Notification) -> Verdict {
+        let reminder = |notification: &Notification| match &notification.kind {
+            Kind::Reminder { lead } => {
+                Some((endpoint.to_owned(), remind(&notification.items[0], lead)))
+            }
+            _ => None,
+        };
+        if let (Some(of), Some(by)) = (reminder(of), reminder(by))
+            && (of.1.0, of.1.1) == (by.1.0, by.1.1)
+            && self.forgotten.contains(&by)
+        {
+            self.owed.remove(&of);
+            return Ok(());
+        }
+        Err(format!("{endpoint}: {of:?} is taken to have arrived, by {by:?}"))
+    }
+
     fn supports(&self, remind: &Remind) -> bool {
         self.reminders().any(|(other, _, _)| other == remind)
     }
@@ -804,6 +827,7 @@ impl Oracle {
             }
         }
         let since: Vec<_> = self.reminded.difference(&memory.reminded).cloned().collect();
+        self.forgotten.extend(since.iter().cloned());
         self.again_reminded.extend(since);
         let since: Vec<_> = self.digests.difference(&memory.digests).cloned().collect();
         self.again_digests.extend(since);

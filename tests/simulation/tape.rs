@@ -96,14 +96,14 @@ pub struct Tape {
     pub poison: Option<&'static str>,
     pub crash: Option<Crash>,
     pub crashed: bool,
-    notifications: BTreeMap<String, Notification>,
+    pub notifications: BTreeMap<String, Notification>,
     messages: BTreeMap<String, Message>,
     /// What stands in the bot's channel: bytes, ids, and since when.
     channel: Vec<(String, String, Timestamp)>,
     under_way: Option<UnderWay>,
     written: Vec<String>,
-    /// Every name that a message which arrived was ever given.
-    pub receipts: BTreeSet<String>,
+    /// Every name that a message which arrived was ever given, and which message that was.
+    pub receipts: BTreeMap<String, String>,
     /// The messages that were refused for good, and how often each of the others was not taken.
     pub refused: BTreeSet<String>,
     pub failures: BTreeMap<String, usize>,
@@ -137,7 +137,7 @@ impl Tape {
             channel: Vec::new(),
             under_way: None,
             written: Vec::new(),
-            receipts: BTreeSet::new(),
+            receipts: BTreeMap::new(),
             refused: BTreeSet::new(),
             failures: BTreeMap::new(),
             accepted: Vec::new(),
@@ -177,6 +177,12 @@ impl Tape {
     pub fn forget(&mut self) {
         let stranded = || Message { stranded: true, ..Message::default() };
         self.messages = self.notifications.keys().map(|id| (id.clone(), stranded())).collect();
+    }
+
+    /// To which endpoint a message that arrived went.
+    pub fn endpoint(&self, id: &str) -> String {
+        let (receipt, _) = self.receipts.iter().find(|(_, of)| *of == id).unwrap();
+        receipt.rsplit_once('/').unwrap().0.to_owned()
     }
 
     fn render(&mut self, id: &str, notification: &Notification) {
@@ -327,7 +333,7 @@ impl Tape {
         }
         let remote_id = format!("{endpoint}/{}", self.scores[medium].attempts);
         message.accepted.push(self.time);
-        self.receipts.insert(remote_id.clone());
+        self.receipts.insert(remote_id.clone(), delivery.dedup_key.clone());
         message.remote_id.clone_from(&remote_id);
         self.accepted.push(Accepted {
             endpoint: endpoint.to_owned(),
