@@ -96,7 +96,7 @@ server = "smtp://localhost?tls=none"
 "#;
 
 /// What must have happened in the weeks of every run, each at least once.
-const MISHAPS: [&str; 43] = [
+const MISHAPS: [&str; 44] = [
     "29 February",
     "Discord: 400",
     "Discord: 429",
@@ -117,6 +117,7 @@ const MISHAPS: [&str; 43] = [
     "database locked for long",
     "database refuses",
     "edit",
+    "edit at the last minute",
     "feed: an error page",
     "feed: an older version",
     "feed: another format",
@@ -174,6 +175,9 @@ struct Feed {
 enum Happening {
     Edit,
     SecondThought,
+    /// Of a talk that its audience is to be reminded of in a minute; the feed is read at once.
+    LastMinute,
+    LastMinuteOf(u32),
     FeedFallsSick,
     FeedHeals(usize),
     EndpointFails,
@@ -194,8 +198,9 @@ enum Happening {
 }
 
 /// Each comes again after so long, on average.
-const HAPPENINGS: [(Happening, i64); 14] = [
+const HAPPENINGS: [(Happening, i64); 15] = [
     (Happening::Edit, 9),
+    (Happening::LastMinute, 48),
     (Happening::FeedFallsSick, 70),
     (Happening::EndpointFails, 50),
     (Happening::Poison, 900),
@@ -725,6 +730,30 @@ impl Year {
                     let after = minutes(&mut self.rng, 1, 90);
                     self.schedule(Happening::SecondThought, after);
                 }
+            }
+            Happening::LastMinute => {
+                if let Some((id, due)) = self.oracle.next_reminder(self.clock()) {
+                    // Beadle writes it down two minutes ahead.
+                    let after = due - self.clock() - SignedDuration::from_secs(80);
+                    self.schedule(Happening::LastMinuteOf(id), after.max(SignedDuration::ZERO));
+                }
+            }
+            Happening::LastMinuteOf(id) => {
+                let of = |feed: &Feed| !feed.sick && feed.truth.contains_key(&id);
+                let Some(index) = self.feeds.iter().position(of) else { return };
+                if self.pipeline.is_none() {
+                    return;
+                }
+                if let Err(error) = self.deliver().await {
+                    return self.die(&error.to_string());
+                }
+                let (now, truth) = (self.time, &mut self.feeds[index].truth);
+                let said = self.editor.edit_talk(index, truth, id, now, &mut self.rng);
+                self.note(said);
+                self.count("edit at the last minute");
+                self.write(index);
+                self.feeds[index].next_poll = Timestamp::MIN;
+                self.round(true).await;
             }
             Happening::FeedFallsSick => {
                 let index = self.rng.below(2) as usize;

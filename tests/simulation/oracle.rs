@@ -154,6 +154,8 @@ pub struct Oracle {
     reminded: BTreeSet<(String, Remind)>,
     /// Until when what came due was of use; the earliest, where the event has had several ends.
     of_use: BTreeMap<Remind, Timestamp>,
+    /// Titles and places as they were when a reminder came due.
+    words: BTreeMap<Remind, Vec<(String, String)>>,
     owed_digests: BTreeMap<(String, Date), Listed>,
     digests: BTreeSet<(String, Date)>,
     heard: BTreeMap<(String, About), View>,
@@ -202,6 +204,7 @@ impl Oracle {
             allowed: BTreeSet::new(),
             reminded: BTreeSet::new(),
             of_use: BTreeMap::new(),
+            words: BTreeMap::new(),
             owed_digests: BTreeMap::new(),
             digests: BTreeSet::new(),
             heard: BTreeMap::new(),
@@ -390,6 +393,20 @@ impl Oracle {
         dues.chain([next_monday(now)]).min().unwrap()
     }
 
+    fn words_of(&self, remind: &Remind) -> (String, String) {
+        let occasions = &self.believed[&remind.0].occasions;
+        let one = occasions.iter().find(|one| one.on && one.start == remind.1).unwrap();
+        (one.title.clone(), one.place.clone())
+    }
+
+    /// The next reminder, if it is to come in a day but not at once: of which talk, and when.
+    pub fn next_reminder(&self, now: Timestamp) -> Option<(u32, Timestamp)> {
+        let soon = now + SignedDuration::from_mins(2);
+        let next = self.reminders().filter(|(_, due, owed)| *owed && due.due_at > soon);
+        let next = next.map(|(remind, due, _)| (remind.0, due.due_at)).min_by_key(|one| one.1);
+        next.filter(|(_, at)| *at < now + SignedDuration::from_hours(24))
+    }
+
     /// Every reminder of everything believed to take place: whose, when, and whether it is owed.
     fn reminders(&self) -> impl Iterator<Item = (&Remind, &Due, bool)> {
         self.believed.values().flat_map(|belief| {
@@ -420,6 +437,8 @@ impl Oracle {
             let newer = due.iter().any(|(other, later, _)| {
                 (other.0, other.1) == (remind.0, remind.1) && later.due_at > at.due_at
             });
+            let words = self.words_of(remind);
+            self.words.entry(remind.clone()).or_default().push(words);
             let of_use = self.of_use.entry(remind.clone()).or_insert(at.not_after);
             *of_use = at.not_after.min(*of_use);
             for endpoint in &self.endpoints {
@@ -501,7 +520,13 @@ impl Oracle {
                 })
             }
             Kind::Reminder { lead } => {
+                let event = &notification.items[0].event;
                 let remind = remind(&notification.items[0], lead);
+                let words = (event.summary.clone(), event.location.clone());
+                let so = self.words.get(&remind);
+                if so.is_some_and(|so| !so.contains(&words)) {
+                    return Err(format!("{endpoint}: {remind:?} says {words:?}, and was {so:?}"));
+                }
                 self.heard_reminder(endpoint, remind, now, repeated)
             }
             Kind::Digest { from, .. } => {
