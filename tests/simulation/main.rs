@@ -193,7 +193,7 @@ enum Happening {
     ClockIsRight,
     ClockIsFarOff,
     Backup,
-    Restore(PathBuf, Box<Memory>),
+    Restore(PathBuf, Box<Memory>, BTreeSet<String>),
     Tidy,
 }
 
@@ -881,9 +881,10 @@ impl Year {
                 self.outside(&format!("VACUUM INTO '{}'", path.display())).await;
                 let memory = Box::new(self.oracle.remember());
                 let after = minutes(&mut self.rng, 10, 7 * 24 * 60);
-                self.schedule(Happening::Restore(path, memory), after);
+                let doubtful = self.tape().doubtful();
+                self.schedule(Happening::Restore(path, memory, doubtful), after);
             }
-            Happening::Restore(path, memory) => {
+            Happening::Restore(path, memory, doubtful) => {
                 self.die("restored");
                 let well = self.skew.is_zero() && self.feeds.iter().all(|feed| !feed.sick);
                 let times = |what| self.mishaps.get(what).copied().unwrap_or(0);
@@ -902,7 +903,7 @@ impl Year {
                     self.feeds.iter_mut().for_each(|feed| feed.begins = false);
                     self.count("a backup is restored by hand");
                 }
-                self.tape().forget();
+                self.tape().forget(&doubtful);
                 self.given_up.clear();
                 self.ledger = Ledger::default();
             }

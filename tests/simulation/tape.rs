@@ -71,6 +71,8 @@ struct Message {
     taken_unseen: usize,
     /// The process died after it had written it down and before it had settled it.
     stranded: bool,
+    /// It had arrived when a backup was made, which may not know it.
+    arrived_before: bool,
 }
 
 /// The attempt that is not settled yet.
@@ -172,11 +174,24 @@ impl Tape {
         self.written.clear();
     }
 
+    /// What has arrived, and beadle may not know it yet.
+    pub fn doubtful(&self) -> BTreeSet<String> {
+        let doubtful = self
+            .messages
+            .iter()
+            .filter(|(_, one)| one.doubtful && !one.accepted.is_empty() || one.arrived_before);
+        doubtful.map(|(id, _)| id.clone()).collect()
+    }
+
     /// A database that was restored has forgotten ids, and makes them anew; but what was written down
     /// before the backup is in it.
-    pub fn forget(&mut self) {
-        let stranded = || Message { stranded: true, ..Message::default() };
-        self.messages = self.notifications.keys().map(|id| (id.clone(), stranded())).collect();
+    pub fn forget(&mut self, doubtful: &BTreeSet<String>) {
+        let stranded = |id: &String| {
+            let arrived_before = doubtful.contains(id);
+            Message { stranded: true, arrived_before, ..Message::default() }
+        };
+        let ids = self.notifications.keys();
+        self.messages = ids.map(|id| (id.clone(), stranded(id))).collect();
     }
 
     /// To which endpoint a message that arrived went.
@@ -342,7 +357,7 @@ impl Tape {
             due_at: delivery.due_at,
             at: self.now + self.looked.elapsed(),
             bound: message.doubtful || message.stranded,
-            repeated: known.is_some(),
+            repeated: known.is_some() || message.arrived_before,
         });
         if medium == "bot" {
             self.channel.push((payload.to_owned(), remote_id.clone(), self.time));
