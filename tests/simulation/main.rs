@@ -471,6 +471,8 @@ impl Year {
     fn die(&mut self, why: &str) {
         self.overlooked = true;
         self.pipeline = None;
+        // No process is there again in the very millisecond, by which attempts are told apart.
+        self.time += SignedDuration::from_millis(1);
         self.tape().lose_track();
         self.note(format!("dies: {why}"));
     }
