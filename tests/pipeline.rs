@@ -1177,6 +1177,51 @@ async fn a_message_that_was_held_up_says_that_it_is_late() {
     }
 }
 
+/// A backend that takes its time.
+struct Slow(Arc<dyn Notifier>, Duration);
+
+impl Notifier for Slow {
+    fn render(&self, notification: &Notification, delivery: &DeliveryContext) -> Vec<Payload> {
+        self.0.render(notification, delivery)
+    }
+
+    fn send<'a>(
+        &'a self,
+        payload: &'a Payload,
+        delivery: &'a DeliveryContext,
+    ) -> BoxFuture<'a, Result<Receipt, NotifyError>> {
+        Box::pin(async move {
+            let sent = self.0.send(payload, delivery).await;
+            tokio::time::sleep(self.1).await;
+            sent
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<String, NotifyError>> {
+        self.0.check()
+    }
+}
+
+#[tokio::test]
+async fn what_waited_behind_slow_messages_says_that_it_is_late_or_expires() {
+    let (world, pipeline) = waiting(World::new(), 5).await;
+    drop(pipeline);
+    let registry = world.registry();
+    let endpoint = registry.get("channel/discord").unwrap().clone();
+    let notifier = Arc::new(Slow(Arc::clone(&endpoint.notifier), Duration::from_millis(800)));
+    let registry = [Endpoint { notifier, ..endpoint }].into_iter().collect();
+    let pipeline = world.open_with(registry, "2026-03-05T09:15").await;
+    let outside = Outside::open(&world).await;
+    outside.run("UPDATE outbox SET not_after = due_at + 62600 WHERE position = 4000").await;
+    drop(outside);
+    // A moment later the first are not late, and the last would come too late.
+    deliver(&pipeline, "2026-03-05T09:15:59.5").await;
+    let expected = ["New: Talk 0", "New: Talk 1", "New: Talk 2 (late)", "New: Talk 3 (late)"];
+    assert_eq!(world.posts(), expected);
+    assert_eq!(rows(&pipeline, DeliveryState::Expired).await.len(), 1);
+    assert!(rows(&pipeline, DeliveryState::Pending).await.is_empty());
+}
+
 #[tokio::test]
 async fn a_change_is_not_told_before_an_earlier_one_of_the_same_event() {
     let world = World::new();

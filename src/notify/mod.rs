@@ -238,10 +238,17 @@ pub struct DeliveryContext {
 /// A message this much later than its due time says so.
 const LATE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
+/// Whether a message that goes out now has to say that it is late.
+pub(crate) fn is_late(due_at: Timestamp, now: Timestamp) -> bool {
+    now - due_at > LATE
+}
+
 impl DeliveryContext {
     fn style(&self, show_passcodes: bool, colour: bool) -> Style {
-        let late = self.now - self.due_at;
-        let late_by = if late > LATE { Duration::try_from(late).ok() } else { None };
+        let late_by = match is_late(self.due_at, self.now) {
+            true => Duration::try_from(self.now - self.due_at).ok(),
+            false => None,
+        };
         let brief = self.reply_to.is_some();
         Style { show_passcodes, late_by, colour, brief, remind: false }
     }

@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, info, warn};
 
-use crate::notify::{DeliveryContext, Endpoint, NotifyError, OnDoubt, Payload};
+use crate::notify::{self, DeliveryContext, Endpoint, NotifyError, OnDoubt, Payload};
 use crate::operator::Incident;
 use crate::plan::{Field, Item, Kind, Notification, Reason};
 use crate::retry;
@@ -25,6 +25,8 @@ const QUEUE: Duration = Duration::from_mins(5);
 /// How long an endpoint is left alone of which a message is held: while it is out of order, each
 /// attempt costs one.
 const HELD_REST: SignedDuration = SignedDuration::from_mins(5);
+/// What the machine itself may take to send what it has written.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 /// Deliveries claimed at once: of all endpoints, and of each.
 const CLAIM: u32 = 1000;
 const CLAIM_OF_EACH: u32 = 10;
@@ -321,6 +323,12 @@ impl Pipeline {
                 let now = now.saturating_add(started.elapsed()).unwrap_or(now);
                 closed = Some((now, "waits for its turn".to_owned()));
             }
+            let begun = now.saturating_add(started.elapsed()).unwrap_or(now);
+            if closed.is_none() && has_aged(&delivery, now, begun) {
+                // With those behind it, which are as old.
+                queue.push_front((delivery, payload));
+                break;
+            }
             let mut arrived = false;
             let first = put_off.iter().find(|(other, _)| delivery.comes_after(other));
             let end = match &closed {
@@ -331,7 +339,6 @@ impl Pipeline {
                     Settlement::PutOff { until, reason, anew, doubtful: false }
                 }
                 None => {
-                    let begun = now.saturating_add(started.elapsed()).unwrap_or(now);
                     let attempt = self.attempt(&delivery, &payload, begun);
                     tokio::pin!(attempt);
                     let result = tokio::select! {
@@ -592,6 +599,14 @@ impl Pipeline {
         warn!(id, to, reason, until = %format_args!("{until:.3}"), "put off");
         Ok((Settlement::PutOff { until, reason, anew, doubtful }, door))
     }
+}
+
+/// Since it was written, others have taken so long that it says too little, or comes too late.
+fn has_aged(delivery: &Delivery, written: Timestamp, now: Timestamp) -> bool {
+    let late = |at| notify::is_late(delivery.due_at, at);
+    let before = now.saturating_sub(MOMENT).unwrap_or(now);
+    delivery.payload.is_none() && !late(written) && late(before)
+        || delivery.not_after > written && delivery.not_after <= now
 }
 
 /// It waits for an earlier message: a change of the same event, or the part before it.

@@ -22,13 +22,14 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_debug_implementations)]
 
+mod ledger;
 mod model;
 mod oracle;
 #[path = "../support/mod.rs"]
 mod support;
 mod tape;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -39,13 +40,13 @@ use beadle::fetch::Fetcher;
 use beadle::notify::discord::Http;
 use beadle::notify::{self, Registry};
 use beadle::pipeline::{Delivered, Pipeline};
-use beadle::store::{self, Access, Delivery, DeliveryState, Happening as Step, Store, StoreError};
+use beadle::store::{self, Access, Delivery, DeliveryState, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
-use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection, Executor, Row};
 
+use ledger::Ledger;
 use model::{Editor, Rng, Truth, wall};
-use oracle::{Memory, Oracle, Verdict};
+use oracle::{Ended, Memory, Moment, Oracle, Verdict};
 use support::world::write_feed;
 use tape::{Crash, Score, Tape, Trouble};
 
@@ -95,7 +96,7 @@ server = "smtp://localhost?tls=none"
 "#;
 
 /// What must have happened in the weeks of every run, each at least once.
-const MISHAPS: [&str; 43] = [
+const MISHAPS: [&str; 44] = [
     "29 February",
     "Discord: 400",
     "Discord: 429",
@@ -116,6 +117,7 @@ const MISHAPS: [&str; 43] = [
     "database locked for long",
     "database refuses",
     "edit",
+    "edit at the last minute",
     "feed: an error page",
     "feed: an older version",
     "feed: another format",
@@ -173,6 +175,9 @@ struct Feed {
 enum Happening {
     Edit,
     SecondThought,
+    /// Of a talk that its audience is to be reminded of in a minute; the feed is read at once.
+    LastMinute,
+    LastMinuteOf(u32),
     FeedFallsSick,
     FeedHeals(usize),
     EndpointFails,
@@ -188,13 +193,14 @@ enum Happening {
     ClockIsRight,
     ClockIsFarOff,
     Backup,
-    Restore(PathBuf, Box<Memory>),
+    Restore(PathBuf, Box<Memory>, BTreeSet<String>),
     Tidy,
 }
 
 /// Each comes again after so long, on average.
-const HAPPENINGS: [(Happening, i64); 14] = [
+const HAPPENINGS: [(Happening, i64); 15] = [
     (Happening::Edit, 9),
+    (Happening::LastMinute, 48),
     (Happening::FeedFallsSick, 70),
     (Happening::EndpointFails, 50),
     (Happening::Poison, 900),
@@ -237,7 +243,7 @@ struct Year {
     poisoned: u64,
     troubled: usize,
     given_up: BTreeSet<String>,
-    states: HashMap<String, DeliveryState>,
+    ledger: Ledger,
     trace: VecDeque<String>,
     told: usize,
     mishaps: BTreeMap<&'static str, usize>,
@@ -302,7 +308,7 @@ impl Year {
             poisoned: seed,
             troubled: seed as usize * 5,
             given_up: BTreeSet::new(),
-            states: HashMap::new(),
+            ledger: Ledger::default(),
             trace: VecDeque::new(),
             told: 0,
             mishaps: BTreeMap::new(),
@@ -465,6 +471,8 @@ impl Year {
     fn die(&mut self, why: &str) {
         self.overlooked = true;
         self.pipeline = None;
+        // No process is there again in the very millisecond, by which attempts are told apart.
+        self.time += SignedDuration::from_millis(1);
         self.tape().lose_track();
         self.note(format!("dies: {why}"));
     }
@@ -513,27 +521,43 @@ impl Year {
             }
             let Some(pipeline) = &self.pipeline else { return Ok(()) };
             let feed = &pipeline.config.feeds[self.feeds[index].name];
-            let polled = pipeline.poll(feed, clock).await?;
+            let polled = pipeline.poll(feed, clock).await;
+            let at = Moment { clock, time: self.time };
+            if polled.is_err() {
+                let Feed { served, ever, .. } = &self.feeds[index];
+                match served {
+                    Served::Whole(truth) => self.oracle.perhaps_read(truth, ever, at),
+                    Served::Part(truth, ids) => {
+                        self.oracle.perhaps_read(truth, &ids.iter().copied().collect(), at);
+                    }
+                    Served::Emptied => self.oracle.perhaps_read(&Truth::new(), ever, at),
+                    Served::Nonsense => {}
+                }
+            }
+            let polled = polled?;
             self.feeds[index].next_poll = polled.next_poll_at;
             let feed = &self.feeds[index];
             let mut said = String::new();
             match (&feed.served, &polled.result) {
                 (Served::Whole(truth), Ok(news)) => {
                     match feed.begins {
-                        true => self.oracle.begin(truth, &feed.ever),
-                        false => self.oracle.read(truth, &feed.ever, clock),
+                        true => self.oracle.begin(truth, &feed.ever, at),
+                        false => self.oracle.read(truth, &feed.ever, at),
                     }
                     for change in &news.changes {
                         said.push_str(&format!(" {:?} {}", change.kind, change.after.summary));
                     }
                 }
-                (Served::Part(truth, ids), Ok(_)) => self.oracle.read_part(truth, ids),
+                (Served::Part(truth, ids), Ok(_)) => self.oracle.read_part(truth, ids, at),
                 (Served::Whole(_), Err(error)) => {
                     panic!("seed {}: a good feed: {error}", self.seed);
                 }
                 (Served::Nonsense | Served::Emptied, Ok(news)) => {
                     if let Some(change) = news.changes.first() {
                         self.hold(Err(format!("a sick feed tells: {change:?}")));
+                    }
+                    if matches!(feed.served, Served::Emptied) {
+                        self.oracle.read_nothing(&feed.ever, at);
                     }
                 }
                 (_, Err(_)) => {}
@@ -549,11 +573,12 @@ impl Year {
     async fn deliver(&mut self) -> Result<(), StoreError> {
         let clock = self.clock();
         let time = self.time;
-        (self.tape().now, self.tape().time) = (clock, time);
+        self.tape().set_clock(clock, time);
         let Some(pipeline) = self.pipeline.take() else { return Ok(()) };
         let begun = tokio::time::Instant::now();
         let done = self.deliver_by(&pipeline, clock).await;
         self.time += begun.elapsed();
+        self.ledger.live(clock, self.clock());
         self.pipeline = Some(pipeline);
         let accepted = std::mem::take(&mut self.tape().accepted);
         for one in accepted {
@@ -571,14 +596,7 @@ impl Year {
                 other => format!("{other:?}"),
             };
             self.note(format!("{} hears {kind} {items:?}", one.endpoint));
-            let verdict = self.oracle.heard(
-                &one.endpoint,
-                &one.notification,
-                one.says_late || one.bound,
-                one.due_at,
-                clock,
-                one.repeated,
-            );
+            let verdict = self.oracle.heard(&one);
             self.hold(verdict);
         }
         let broken = std::mem::take(&mut self.tape().broken);
@@ -590,8 +608,9 @@ impl Year {
         }
         let done = done?;
         self.tape().keep_track();
-        let given_up = std::mem::take(&mut self.overlooked) || done.skipped + done.dead > 0;
-        self.look_at_rows(given_up).await?;
+        let watched = !std::mem::take(&mut self.overlooked);
+        self.look_at_rows(!watched || done.skipped + done.dead > 0, watched).await?;
+        self.audit(false).await;
         let pipeline = self.pipeline.as_ref().unwrap();
         let counts = pipeline.store.counts().await?;
         let pending = pipeline.store.deliveries(Some(DeliveryState::Pending), u32::MAX).await?;
@@ -616,14 +635,15 @@ impl Year {
         let time = self.time;
         loop {
             // Answers take time.
-            let clock = clock + begun.elapsed();
-            (self.tape().now, self.tape().time) = (clock, time + begun.elapsed());
+            let (clock, time) = (clock + begun.elapsed(), time + begun.elapsed());
             let (queues, sorted_out) = pipeline.claim(clock).await?;
             total += sorted_out;
             if queues.is_empty() && sorted_out == Delivered::default() {
                 return Ok(total);
             }
             for queue in queues {
+                // As if all were sent at once.
+                self.tape().set_clock(clock, time);
                 let tape = Arc::clone(&self.tape);
                 let killed = std::future::poll_fn(|_| match tape.lock().unwrap().crashed {
                     true => std::task::Poll::Ready(()),
@@ -639,68 +659,56 @@ impl Year {
         }
     }
 
-    /// What will not be told is written down; every state comes legally from the one before.
-    async fn look_at_rows(&mut self, given_up: bool) -> Result<(), StoreError> {
-        let Some(pipeline) = &self.pipeline else { return Ok(()) };
-        if given_up {
-            for state in [DeliveryState::Dead, DeliveryState::Expired, DeliveryState::Superseded] {
-                for row in pipeline.store.deliveries(Some(state), u32::MAX).await? {
-                    if self.given_up.insert(row.id.clone()) {
-                        let line = format!("{} is {state}: {:?}", row.endpoint, row.notification);
-                        self.trace.push_back(line);
-                        let superseded = state == DeliveryState::Superseded;
-                        self.oracle.given_up(&row.endpoint, &row.notification, superseded);
-                    }
-                }
+    /// What will not be told is written down, with a reason that holds.
+    async fn look_at_rows(&mut self, given_up: bool, watched: bool) -> Result<(), StoreError> {
+        let Some(pipeline) = self.pipeline.as_ref().filter(|_| given_up) else { return Ok(()) };
+        let mut rows = Vec::new();
+        for state in [DeliveryState::Dead, DeliveryState::Expired, DeliveryState::Superseded] {
+            rows.extend(pipeline.store.deliveries(Some(state), u32::MAX).await?);
+        }
+        for row in rows {
+            if !self.given_up.insert(row.id.clone()) {
+                continue;
             }
+            let (end, endpoint) = (row.state, &row.endpoint);
+            self.note(format!("{endpoint} is {end}: {:?}", row.notification));
+            let refused = self.tape().refused.contains(&row.id);
+            let failures = self.tape().failures.get(&row.id).copied().unwrap_or(0);
+            let verdict = self.oracle.given_up(&Ended {
+                endpoint,
+                notification: &row.notification,
+                end,
+                at: row.settled_at.unwrap(),
+                refused,
+                failures,
+                claims: row.attempts,
+                watched,
+            });
+            self.hold(verdict);
         }
         Ok(())
     }
 
-    async fn audit_states(&mut self) {
-        let happenings = [
-            Step::Claimed,
-            Step::Accepted,
-            Step::PutOff,
-            Step::Refused,
-            Step::Overtaken,
-            Step::TooLate,
-        ];
-        let mut now = HashMap::new();
-        // Nothing asks for a longer wait; but of the last jump beadle may not know yet.
-        let longest = self.clock() + SignedDuration::from_hours(2);
-        let ahead = self.tape().now > self.clock();
-        for row in self.rows().await {
-            let id: String = row.get("id");
-            let state: String = row.get("state");
-            let state = DeliveryState::ALL.into_iter().find(|one| one.as_str() == state).unwrap();
-            let settled = !matches!(state, DeliveryState::Pending | DeliveryState::Leased);
-            let settled_at: Option<i64> = row.get("settled_at");
-            assert_eq!(settled_at.is_some(), settled, "{id} is {state}");
-            let remote_id: Option<String> = row.get("remote_id");
-            assert_eq!(remote_id.is_some(), state == DeliveryState::Sent, "{id} is {state}");
-            let waits = !settled && row.get::<i64, _>("attempt_at") > longest.as_millisecond();
-            assert!(!waits || ahead, "seed {}: {id} waits too long", self.seed);
-            now.insert(id, state);
+    /// Every state comes legally from the one before.
+    async fn audit(&mut self, all: bool) {
+        let since = if all { Timestamp::MIN } else { self.ledger.settled_since() };
+        let all = since == Timestamp::MIN;
+        let rows = self.rows(since).await;
+        let (clock, ahead) = (self.clock(), self.tape().now > self.clock());
+        let tape = self.tape.lock().unwrap();
+        let verdict = self.ledger.look(rows, all, &tape.receipts, ahead, clock);
+        let notification = |id: &String| tape.notifications[id].clone();
+        let mistaken: Vec<_> = std::mem::take(&mut self.ledger.mistaken)
+            .iter()
+            .map(|(id, other)| (other, notification(id), notification(other)))
+            .map(|(other, of, by)| (tape.endpoint(other), of, by))
+            .collect();
+        drop(tape);
+        self.hold(verdict);
+        for (endpoint, of, by) in mistaken {
+            let verdict = self.oracle.mistaken(&endpoint, &of, &by);
+            self.hold(verdict);
         }
-        for (id, before) in &self.states {
-            let Some(after) = now.get(id) else { continue };
-            let mut reach = BTreeSet::from([*before]);
-            loop {
-                let next: BTreeSet<_> = reach
-                    .iter()
-                    .flat_map(|state| happenings.map(|step| state.after(step)))
-                    .flatten()
-                    .chain(reach.iter().copied())
-                    .collect();
-                if next == reach {
-                    break;
-                }
-                reach = next;
-            }
-            assert!(reach.contains(after), "seed {}: {before} became {after}", self.seed);
-        }
-        self.states = now;
     }
 
     // ---- what happens --------------------------------------------------------------------------
@@ -724,6 +732,30 @@ impl Year {
                     let after = minutes(&mut self.rng, 1, 90);
                     self.schedule(Happening::SecondThought, after);
                 }
+            }
+            Happening::LastMinute => {
+                if let Some((id, due)) = self.oracle.next_reminder(self.clock()) {
+                    // Beadle writes it down two minutes ahead.
+                    let after = due - self.clock() - SignedDuration::from_secs(80);
+                    self.schedule(Happening::LastMinuteOf(id), after.max(SignedDuration::ZERO));
+                }
+            }
+            Happening::LastMinuteOf(id) => {
+                let of = |feed: &Feed| !feed.sick && feed.truth.contains_key(&id);
+                let Some(index) = self.feeds.iter().position(of) else { return };
+                if self.pipeline.is_none() {
+                    return;
+                }
+                if let Err(error) = self.deliver().await {
+                    return self.die(&error.to_string());
+                }
+                let (now, truth) = (self.time, &mut self.feeds[index].truth);
+                let said = self.editor.edit_talk(index, truth, id, now, &mut self.rng);
+                self.note(said);
+                self.count("edit at the last minute");
+                self.write(index);
+                self.feeds[index].next_poll = Timestamp::MIN;
+                self.round(true).await;
             }
             Happening::FeedFallsSick => {
                 let index = self.rng.below(2) as usize;
@@ -851,9 +883,10 @@ impl Year {
                 self.outside(&format!("VACUUM INTO '{}'", path.display())).await;
                 let memory = Box::new(self.oracle.remember());
                 let after = minutes(&mut self.rng, 10, 7 * 24 * 60);
-                self.schedule(Happening::Restore(path, memory), after);
+                let doubtful = self.tape().doubtful();
+                self.schedule(Happening::Restore(path, memory, doubtful), after);
             }
-            Happening::Restore(path, memory) => {
+            Happening::Restore(path, memory, doubtful) => {
                 self.die("restored");
                 let well = self.skew.is_zero() && self.feeds.iter().all(|feed| !feed.sick);
                 let times = |what| self.mishaps.get(what).copied().unwrap_or(0);
@@ -868,17 +901,19 @@ impl Year {
                     std::fs::create_dir(&self.state).unwrap();
                     std::fs::rename(path, self.state.join("beadle.db")).unwrap();
                     self.oracle.restored(*memory);
+                    // Another may have been restored just before.
+                    self.feeds.iter_mut().for_each(|feed| feed.begins = false);
                     self.count("a backup is restored by hand");
                 }
-                self.tape().forget();
+                self.tape().forget(&doubtful);
                 self.given_up.clear();
-                self.states.clear();
+                self.ledger = Ledger::default();
             }
             Happening::Tidy => {
                 if let Some(pipeline) = &self.pipeline {
                     pipeline.store.tidy(self.time + self.skew).await.unwrap();
                     self.oracle.prune(self.time);
-                    self.audit_states().await;
+                    self.audit(true).await;
                 }
             }
         }
@@ -904,14 +939,31 @@ impl Year {
         thread
     }
 
-    /// The outbox, without what would take long to read.
-    async fn rows(&self) -> Vec<AnyRow> {
+    /// What waits in the outbox, and what was settled since then.
+    async fn rows(&self, since: Timestamp) -> Vec<ledger::Row> {
         let url = format!("sqlite://{}", self.state.join("beadle.db").display());
         let mut connection = AnyConnection::connect(&url).await.unwrap();
-        let sql = "SELECT id, state, settled_at, remote_id, attempt_at FROM outbox";
-        let rows = connection.fetch_all(sql).await.unwrap();
+        let sql = "SELECT id, endpoint, state, attempts, planned_at, due_at, attempt_at, settled_at, \
+                   remote_id FROM outbox WHERE settled_at IS NULL OR settled_at >= $1";
+        let rows = sqlx::query(sql).bind(since.as_millisecond());
+        let rows = rows.fetch_all(&mut connection).await.unwrap();
         connection.close().await.unwrap();
-        rows
+        let instant = |at: i64| Timestamp::from_millisecond(at).unwrap();
+        let read = |row: &sqlx::any::AnyRow| {
+            let state: String = row.get("state");
+            ledger::Row {
+                id: row.get("id"),
+                endpoint: row.get("endpoint"),
+                state: DeliveryState::ALL.into_iter().find(|one| one.as_str() == state).unwrap(),
+                attempts: row.get("attempts"),
+                planned_at: instant(row.get("planned_at")),
+                due_at: instant(row.get("due_at")),
+                attempt_at: instant(row.get("attempt_at")),
+                settled_at: row.get::<Option<i64>, _>("settled_at").map(instant),
+                remote_id: row.get("remote_id"),
+            }
+        };
+        rows.iter().map(read).collect()
     }
 
     async fn outside(&self, sql: &str) {
@@ -982,7 +1034,7 @@ impl Year {
         while self.time < end {
             self.step().await;
         }
-        self.audit_states().await;
+        self.audit(true).await;
         let counts = self.pipeline.as_ref().unwrap().store.counts().await.unwrap();
         assert!(!counts.contains_key(&DeliveryState::Pending), "seed {}: {counts:?}", self.seed);
         self.hold(self.oracle.check_all_told(self.clock()));

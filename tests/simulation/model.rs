@@ -426,6 +426,18 @@ impl Editor {
             return said;
         }
         let id = rng.pick(&upcoming);
+        self.edit_talk(feed, truth, id, now, rng)
+    }
+
+    /// One edit of that talk.
+    pub fn edit_talk(
+        &mut self,
+        feed: usize,
+        truth: &mut Truth,
+        id: u32,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> String {
         if rng.chance(10) {
             let talk = truth.remove(&id).unwrap();
             self.bin.push((feed, talk));

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use beadle::plan::{Kind, Notification, Reason};
+use beadle::plan::{Item, Kind, Notification, Reason};
+use beadle::store::DeliveryState;
 use jiff::civil::{Date, DateTime};
 use jiff::{SignedDuration, Timestamp, ToSpan, civil};
 
 use super::model::{AUDIENCE, Occasion, Talk, Truth, instant, wall};
+use super::tape::Accepted;
 
 /// A talk as last read, with what follows from it.
 #[derive(Clone, Debug)]
@@ -39,7 +41,13 @@ pub const ALL_DAY: &str = "1d at 18:00";
 const SETTLED: (SignedDuration, u32) = (SignedDuration::from_mins(6), 3);
 /// The same for an absence, even if half the feed was gone meanwhile.
 const GONE: (SignedDuration, u32) = (SignedDuration::from_hours(26), 3);
+/// An absence shorter than that is none.
+const CONFIRM: SignedDuration = SignedDuration::from_mins(30);
 const LATE: SignedDuration = SignedDuration::from_secs(60);
+/// From the writing of a message to its sending.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// So often a message is taken up in vain before it is given up: of that a day and a half is made.
+const CLAIMS: u32 = 50;
 
 /// What an audience believes of one time of a talk, or of a talk as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +75,24 @@ struct Due {
     not_after: Timestamp,
 }
 
+/// A message that will not be told, as the outbox says.
+#[derive(Debug)]
+pub struct Ended<'a> {
+    pub endpoint: &'a str,
+    pub notification: &'a Notification,
+    pub end: DeliveryState,
+    /// By the clock, which may have been far off.
+    pub at: Timestamp,
+    /// Its receiver refused it for good.
+    pub refused: bool,
+    /// How often its receiver did not take it.
+    pub failures: usize,
+    /// How often it was taken up to be sent.
+    pub claims: u32,
+    /// It came to that in this round, and so of what is believed now.
+    pub watched: bool,
+}
+
 /// What is known of a talk in a feed, and how well it has stood the test of time.
 #[derive(Clone, Debug)]
 struct Streak {
@@ -76,11 +102,22 @@ struct Streak {
     reads: u32,
 }
 
+/// What the last reading of a feed said of a talk, or several of which one was it: whether beadle
+/// could keep what it read is not always known.
+#[derive(Clone, Debug)]
+struct LastRead {
+    states: Vec<Option<Talk>>,
+    /// Not by beadle's clock.
+    time: Timestamp,
+}
+
 /// What a restored backup takes back.
 #[derive(Clone, Debug)]
 pub struct Memory {
     believed: BTreeMap<u32, Belief>,
     absent: BTreeSet<u32>,
+    last_read: BTreeMap<u32, LastRead>,
+    missing: BTreeMap<u32, (Timestamp, Timestamp)>,
     wrote: Timestamp,
     passed: Timestamp,
     digest_passed: Timestamp,
@@ -98,6 +135,13 @@ pub struct Oracle {
     /// Those that were gone and are back, which has yet to last.
     back: BTreeSet<u32>,
     streaks: BTreeMap<u32, Streak>,
+    last_read: BTreeMap<u32, LastRead>,
+    /// What was so at two readings, one after the other.
+    lasted: BTreeMap<About, Vec<View>>,
+    /// Since when, by the clock and by everyone else's, a talk is not in its feed.
+    missing: BTreeMap<u32, (Timestamp, Timestamp)>,
+    /// Those that were not at two readings, far enough apart.
+    gone: BTreeSet<u32>,
     /// Up to when, by the clock, reminders have come due.
     passed: Timestamp,
     /// Up to when this is surely written down.
@@ -108,6 +152,10 @@ pub struct Oracle {
     /// May be told, need not.
     allowed: BTreeSet<(String, Remind)>,
     reminded: BTreeSet<(String, Remind)>,
+    /// Until when what came due was of use; the earliest, where the event has had several ends.
+    of_use: BTreeMap<Remind, Timestamp>,
+    /// Titles and places as they were when a reminder came due.
+    words: BTreeMap<Remind, Vec<(String, String)>>,
     owed_digests: BTreeMap<(String, Date), Listed>,
     digests: BTreeSet<(String, Date)>,
     heard: BTreeMap<(String, About), View>,
@@ -119,8 +167,19 @@ pub struct Oracle {
     again: BTreeSet<(String, u32)>,
     again_reminded: BTreeSet<(String, Remind)>,
     again_digests: BTreeSet<(String, Date)>,
+    /// Of what was told since a backup was made its outbox knows nothing.
+    forgotten: BTreeSet<(String, Remind)>,
+    /// When backups were restored by the program itself.
+    quiet: BTreeSet<Timestamp>,
     pub endpoints: Vec<String>,
     pub mail: Vec<String>,
+}
+
+/// By beadle's clock, and by everyone else's.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    pub clock: Timestamp,
+    pub time: Timestamp,
 }
 
 /// Where this is not so, a promise is broken.
@@ -133,6 +192,10 @@ impl Oracle {
             absent: BTreeSet::new(),
             back: BTreeSet::new(),
             streaks: BTreeMap::new(),
+            last_read: BTreeMap::new(),
+            lasted: BTreeMap::new(),
+            missing: BTreeMap::new(),
+            gone: BTreeSet::new(),
             passed: now,
             wrote: now,
             restarted: false,
@@ -140,6 +203,8 @@ impl Oracle {
             owed: BTreeMap::new(),
             allowed: BTreeSet::new(),
             reminded: BTreeSet::new(),
+            of_use: BTreeMap::new(),
+            words: BTreeMap::new(),
             owed_digests: BTreeMap::new(),
             digests: BTreeSet::new(),
             heard: BTreeMap::new(),
@@ -148,6 +213,8 @@ impl Oracle {
             again: BTreeSet::new(),
             again_reminded: BTreeSet::new(),
             again_digests: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            quiet: BTreeSet::new(),
             endpoints,
             mail,
         };
@@ -161,15 +228,66 @@ impl Oracle {
     }
 
     /// All of a feed was read. `of_feed` are those that ever stood in it.
-    pub fn read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, now: Timestamp) {
+    pub fn read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
         for id in of_feed {
-            self.read_talk(*id, truth.get(id).cloned(), now);
+            self.read_talk(*id, truth.get(id).cloned(), at.clock);
+            self.stands(*id, truth.get(id), at);
+        }
+    }
+
+    /// The same, or nothing was read: the database has refused something.
+    pub fn perhaps_read(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            let state = truth.get(id).cloned();
+            if state.is_none() {
+                self.missing.entry(*id).or_insert((at.clock, at.time));
+            }
+            let nothing = LastRead { states: Vec::new(), time: at.time };
+            self.last_read.entry(*id).or_insert(nothing).states.push(state);
+        }
+    }
+
+    /// A feed said that it is empty.
+    pub fn read_nothing(&mut self, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            self.missing.entry(*id).or_insert((at.clock, at.time));
+            self.last_read.insert(*id, LastRead { states: vec![None], time: at.time });
+        }
+    }
+
+    /// Keeps what has stood at two readings.
+    fn stands(&mut self, id: u32, state: Option<&Talk>, at: Moment) {
+        let now = LastRead { states: vec![state.cloned()], time: at.time };
+        let before = self.last_read.insert(id, now);
+        let before = before.filter(|before| before.time < at.time);
+        let Some(talk) = state else {
+            let (clock, time) = *self.missing.entry(id).or_insert((at.clock, at.time));
+            if (at.clock - clock).max(at.time - time) >= CONFIRM {
+                self.gone.insert(id);
+            }
+            return;
+        };
+        self.missing.remove(&id);
+        let said = said(talk);
+        for before in before.iter().flat_map(|before| before.states.iter().flatten()) {
+            let same = if before == talk { said.clone() } else { self::said(before) };
+            for (about, view) in said.iter().filter(|one| same.contains(one)) {
+                let lasted = self.lasted.entry(*about).or_default();
+                if !lasted.contains(view) {
+                    lasted.push(view.clone());
+                }
+            }
         }
     }
 
     /// All of a feed was read, and nothing is known of what was told of it: what stands there is
     /// known to everyone.
-    pub fn begin(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>) {
+    pub fn begin(&mut self, truth: &Truth, of_feed: &BTreeSet<u32>, at: Moment) {
+        for id in of_feed {
+            self.missing.remove(id);
+            self.last_read.remove(id);
+            self.stands(*id, truth.get(id), at);
+        }
         self.heard.retain(|(_, about), _| !of_feed.contains(&about.0));
         self.unsure.retain(|(_, id)| !of_feed.contains(id));
         self.again.retain(|(_, id)| !of_feed.contains(id));
@@ -184,8 +302,9 @@ impl Oracle {
     }
 
     /// Part of a feed was read: these talks, as they are now.
-    pub fn read_part(&mut self, truth: &Truth, ids: &[u32]) {
+    pub fn read_part(&mut self, truth: &Truth, ids: &[u32], at: Moment) {
         for id in ids {
+            self.stands(*id, truth.get(id), at);
             let state = truth[id].clone();
             self.believed.insert(*id, Belief::new(state.clone()));
             let back = self.absent.remove(id) && self.back.insert(*id);
@@ -212,6 +331,7 @@ impl Oracle {
         let believed = &self.believed;
         self.absent.retain(|id| believed.contains_key(id));
         self.streaks.retain(|id, _| believed.contains_key(id));
+        self.lasted.retain(|(id, _), _| believed.contains_key(id));
     }
 
     fn read_talk(&mut self, id: u32, state: Option<Talk>, now: Timestamp) {
@@ -273,6 +393,20 @@ impl Oracle {
         dues.chain([next_monday(now)]).min().unwrap()
     }
 
+    fn words_of(&self, remind: &Remind) -> (String, String) {
+        let occasions = &self.believed[&remind.0].occasions;
+        let one = occasions.iter().find(|one| one.on && one.start == remind.1).unwrap();
+        (one.title.clone(), one.place.clone())
+    }
+
+    /// The next reminder, if it is to come in a day but not at once: of which talk, and when.
+    pub fn next_reminder(&self, now: Timestamp) -> Option<(u32, Timestamp)> {
+        let soon = now + SignedDuration::from_mins(2);
+        let next = self.reminders().filter(|(_, due, owed)| *owed && due.due_at > soon);
+        let next = next.map(|(remind, due, _)| (remind.0, due.due_at)).min_by_key(|one| one.1);
+        next.filter(|(_, at)| *at < now + SignedDuration::from_hours(24))
+    }
+
     /// Every reminder of everything believed to take place: whose, when, and whether it is owed.
     fn reminders(&self) -> impl Iterator<Item = (&Remind, &Due, bool)> {
         self.believed.values().flat_map(|belief| {
@@ -303,6 +437,10 @@ impl Oracle {
             let newer = due.iter().any(|(other, later, _)| {
                 (other.0, other.1) == (remind.0, remind.1) && later.due_at > at.due_at
             });
+            let words = self.words_of(remind);
+            self.words.entry(remind.clone()).or_default().push(words);
+            let of_use = self.of_use.entry(remind.clone()).or_insert(at.not_after);
+            *of_use = at.not_after.min(*of_use);
             for endpoint in &self.endpoints {
                 let key = (endpoint.clone(), remind.clone());
                 if self.reminded.contains(&key) {
@@ -345,17 +483,14 @@ impl Oracle {
     }
 
     /// A message was accepted, for the first time or once more after its fate was not known.
-    pub fn heard(
-        &mut self,
-        endpoint: &str,
-        notification: &Notification,
-        says_late: bool,
-        due_at: Timestamp,
-        now: Timestamp,
-        repeated: bool,
-    ) -> Verdict {
-        if !says_late && now - due_at > LATE {
-            return Err(format!("{endpoint}: late by {:#} and does not say so", now - due_at));
+    pub fn heard(&mut self, message: &Accepted) -> Verdict {
+        let Accepted { endpoint, notification, at, repeated, .. } = message;
+        let (endpoint, now, repeated) = (endpoint.as_str(), *at, *repeated);
+        let late = now - self.due_at(message);
+        let wrong = if message.says_late { late <= LATE } else { late > LATE + MOMENT };
+        if !message.bound && wrong {
+            let says = message.says_late;
+            return Err(format!("{endpoint}: late by {late:#}, and says so: {says}"));
         }
         match &notification.kind {
             Kind::Changes => {
@@ -376,12 +511,22 @@ impl Oracle {
                     if matches!(item.reason, Reason::New) && slot.is_none() {
                         self.told_of_all_weeks(endpoint, id);
                     }
+                    if !self.was_so((id, slot), &view, item) {
+                        let stood = self.lasted.get(&(id, slot));
+                        let said = format!("{endpoint}: {id}, {slot:?} is {view:?}");
+                        return Err(format!("{said}, {:?}; stood: {stood:?}", item.reason));
+                    }
                     self.heard_of(endpoint, (id, slot), view, item.series, repeated)
                 })
             }
             Kind::Reminder { lead } => {
-                let item = &notification.items[0];
-                let remind = (id(&item.event.summary), item.start, lead.clone());
+                let event = &notification.items[0].event;
+                let remind = remind(&notification.items[0], lead);
+                let words = (event.summary.clone(), event.location.clone());
+                let so = self.words.get(&remind);
+                if so.is_some_and(|so| !so.contains(&words)) {
+                    return Err(format!("{endpoint}: {remind:?} says {words:?}, and was {so:?}"));
+                }
                 self.heard_reminder(endpoint, remind, now, repeated)
             }
             Kind::Digest { from, .. } => {
@@ -413,6 +558,33 @@ impl Oracle {
             Kind::Welcome => Err("a welcome that nobody asked for".to_owned()),
             Kind::Notice { .. } => Err("a notice to nobody".to_owned()),
         }
+    }
+
+    /// When it was to be told. Only of news beadle alone knows.
+    fn due_at(&self, message: &Accepted) -> Timestamp {
+        match &message.notification.kind {
+            Kind::Reminder { lead } => {
+                let remind = remind(&message.notification.items[0], lead);
+                let found = self.reminders().find(|(other, _, _)| **other == remind);
+                found.map_or(message.due_at, |(_, due, _)| due.due_at)
+            }
+            Kind::Digest { from, .. } => instant(from.at(8, 0, 0, 0), AUDIENCE),
+            _ => message.due_at,
+        }
+    }
+
+    /// Whether what is told was so at two readings.
+    fn was_so(&self, about: About, view: &View, item: &Item) -> bool {
+        if matches!(item.reason, Reason::Withdrawn) {
+            return self.gone.contains(&about.0);
+        }
+        let lasted = self.lasted.get(&about).into_iter().flatten();
+        // Of a series, its next time is told.
+        let times = |one: &View| match item.series {
+            true => View { start: view.start, end: view.end, ..one.clone() },
+            false => one.clone(),
+        };
+        lasted.map(times).any(|one| one == *view)
     }
 
     fn told_of_all_weeks(&mut self, endpoint: &str, id: u32) {
@@ -474,26 +646,94 @@ impl Oracle {
     }
 
     /// A message will not be told, and the outbox says so.
-    pub fn given_up(&mut self, endpoint: &str, notification: &Notification, superseded: bool) {
-        match &notification.kind {
+    pub fn given_up(&mut self, row: &Ended<'_>) -> Verdict {
+        // What waited when the program restored a backup is not told any more.
+        let held = row.end == DeliveryState::Superseded && self.quiet.contains(&row.at);
+        if !held {
+            self.judge(row)?;
+        }
+        let endpoint = row.endpoint.to_owned();
+        match &row.notification.kind {
             Kind::Reminder { lead } => {
-                let item = &notification.items[0];
-                let remind = (id(&item.event.summary), item.start, lead.clone());
-                let key = (endpoint.to_owned(), remind);
+                let key = (endpoint, remind(&row.notification.items[0], lead));
                 // What has come true again meanwhile is found out by `check`.
-                if !superseded || !self.supports(&key.1) {
+                if row.end != DeliveryState::Superseded || !self.supports(&key.1) {
                     self.owed.remove(&key);
                 }
             }
             Kind::Digest { from, .. } => {
-                self.owed_digests.remove(&(endpoint.to_owned(), *from));
+                self.owed_digests.remove(&(endpoint, *from));
             }
             _ => {
-                for item in &notification.items {
-                    self.unsure.insert((endpoint.to_owned(), id(&item.event.summary)));
+                for item in &row.notification.items {
+                    self.unsure.insert((endpoint.clone(), id(&item.event.summary)));
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Whether there was a reason to give it up.
+    fn judge(&self, row: &Ended<'_>) -> Verdict {
+        let holds = match row.end {
+            DeliveryState::Dead => row.refused || row.failures > 0 && row.claims >= CLAIMS,
+            DeliveryState::Expired => row.at >= self.of_use(row.notification)?,
+            DeliveryState::Superseded => match &row.notification.kind {
+                Kind::Reminder { lead } => {
+                    let remind = remind(&row.notification.items[0], lead);
+                    let doubtful = self.absent.contains(&remind.0) || self.back.contains(&remind.0);
+                    // Before beadle died, or could not write, it may have been otherwise.
+                    !row.watched || doubtful || !self.supports(&remind)
+                }
+                _ => false,
+            },
+            _ => false,
+        };
+        match holds {
+            true => Ok(()),
+            false => Err(format!("given up without a reason: {row:?}")),
+        }
+    }
+
+    /// From when on a message is of no use.
+    fn of_use(&self, notification: &Notification) -> Result<Timestamp, String> {
+        match &notification.kind {
+            Kind::Reminder { lead } => {
+                let remind = remind(&notification.items[0], lead);
+                let known = self.of_use.get(&remind).copied();
+                known.ok_or_else(|| format!("expired, and was never due: {remind:?}"))
+            }
+            // Before the next one its week is over.
+            Kind::Digest { from, .. } => Ok(midnight(*from + 7.days())),
+            // All that it tells of is over, by the old times and by the new.
+            _ => {
+                let ends = notification
+                    .items
+                    .iter()
+                    .map(|item| item.end.max(item.start).max(item.end_before.unwrap_or(item.end)));
+                Ok(ends.max().unwrap())
+            }
+        }
+    }
+
+    /// A message is taken to have arrived, and what arrived was another. The words of all reminders
+    /// of one start are the same, and what may have arrived is looked for in the channel; after a
+    /// backup was restored by hand nobody knows of which message the one is that is found there.
+    pub fn mistaken(&mut self, endpoint: &str, of: &Notification, by: &Notification) -> Verdict {
+        let reminder = |notification: &Notification| match &notification.kind {
+            Kind::Reminder { lead } => {
+                Some((endpoint.to_owned(), remind(&notification.items[0], lead)))
+            }
+            _ => None,
+        };
+        if let (Some(of), Some(by)) = (reminder(of), reminder(by))
+            && (of.1.0, of.1.1) == (by.1.0, by.1.1)
+            && self.forgotten.contains(&by)
+        {
+            self.owed.remove(&of);
+            return Ok(());
+        }
+        Err(format!("{endpoint}: {of:?} is taken to have arrived, by {by:?}"))
     }
 
     fn supports(&self, remind: &Remind) -> bool {
@@ -591,6 +831,8 @@ impl Oracle {
         Memory {
             believed: self.believed.clone(),
             absent: self.absent.clone(),
+            last_read: self.last_read.clone(),
+            missing: self.missing.clone(),
             wrote: self.wrote,
             passed: self.passed,
             digest_passed: self.digest_passed,
@@ -610,6 +852,7 @@ impl Oracle {
             }
         }
         let since: Vec<_> = self.reminded.difference(&memory.reminded).cloned().collect();
+        self.forgotten.extend(since.iter().cloned());
         self.again_reminded.extend(since);
         let since: Vec<_> = self.digests.difference(&memory.digests).cloned().collect();
         self.again_digests.extend(since);
@@ -618,6 +861,8 @@ impl Oracle {
         self.streaks.clear();
         self.believed = memory.believed;
         self.absent = memory.absent;
+        self.last_read = memory.last_read;
+        self.missing = memory.missing;
         self.wrote = memory.wrote;
         self.passed = memory.passed;
         self.digest_passed = memory.digest_passed;
@@ -634,6 +879,8 @@ impl Oracle {
         self.owed_digests.clear();
         self.allowed.clear();
         (self.wrote, self.passed, self.digest_passed) = (now, now, now);
+        let written = Timestamp::from_millisecond(now.as_millisecond()).unwrap();
+        self.quiet.insert(written);
     }
 }
 
@@ -658,6 +905,16 @@ fn views(talk: &Talk) -> Vec<(About, View)> {
         None => vec![((talk.id, None), whole)],
         Some(_) => weeks.chain([((talk.id, None), whole)]).collect(),
     }
+}
+
+/// All that can be told of a talk: as a whole, and of each of its weeks.
+fn said(talk: &Talk) -> Vec<(About, View)> {
+    let plain = talk.occasions().into_iter().filter(|one| one.plain && talk.weekly.is_some());
+    let plain = plain.map(|one| {
+        let Occasion { on, start, end, title, place, .. } = one;
+        ((talk.id, one.slot), View { on, start, end, title, place })
+    });
+    views(talk).into_iter().chain(plain).collect()
 }
 
 /// When an occasion is told of ahead, and until when that is of use.
@@ -699,6 +956,10 @@ fn next_monday(after: Timestamp) -> Timestamp {
         .map(|day| instant(day.at(8, 0, 0, 0), AUDIENCE))
         .find(|at| *at > after)
         .unwrap()
+}
+
+fn remind(item: &Item, lead: &str) -> Remind {
+    (id(&item.event.summary), item.start, lead.to_owned())
 }
 
 /// The number in a title.

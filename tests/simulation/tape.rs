@@ -1,6 +1,6 @@
 //! Endpoints that write down what they are told, and fail as a year of outages would have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Accepted {
     pub notification: Notification,
     pub says_late: bool,
     pub due_at: Timestamp,
+    /// By beadle's clock.
+    pub at: Timestamp,
     /// An earlier attempt may have arrived, so this one had to be the same.
     pub bound: bool,
     /// It was there already, and beadle could not know.
@@ -69,6 +71,8 @@ struct Message {
     taken_unseen: usize,
     /// The process died after it had written it down and before it had settled it.
     stranded: bool,
+    /// It had arrived when a backup was made, which may not know it.
+    arrived_before: bool,
 }
 
 /// The attempt that is not settled yet.
@@ -84,21 +88,27 @@ struct UnderWay {
 
 #[derive(Debug)]
 pub struct Tape {
-    /// By beadle's clock, and by everyone else's.
+    /// By beadle's clock, and by everyone else's, when beadle last looked at it.
     pub now: Timestamp,
     pub time: Timestamp,
+    looked: tokio::time::Instant,
     pub rng: Rng,
     pub trouble: BTreeMap<String, Trouble>,
     /// The next message of this medium is refused for good.
     pub poison: Option<&'static str>,
     pub crash: Option<Crash>,
     pub crashed: bool,
-    notifications: BTreeMap<String, Notification>,
+    pub notifications: BTreeMap<String, Notification>,
     messages: BTreeMap<String, Message>,
     /// What stands in the bot's channel: bytes, ids, and since when.
     channel: Vec<(String, String, Timestamp)>,
     under_way: Option<UnderWay>,
     written: Vec<String>,
+    /// Every name that a message which arrived was ever given, and which message that was.
+    pub receipts: BTreeMap<String, String>,
+    /// The messages that were refused for good, and how often each of the others was not taken.
+    pub refused: BTreeSet<String>,
+    pub failures: BTreeMap<String, usize>,
     pub accepted: Vec<Accepted>,
     pub broken: Vec<String>,
     /// By medium.
@@ -118,6 +128,7 @@ impl Tape {
         Tape {
             now,
             time: now,
+            looked: tokio::time::Instant::now(),
             rng,
             trouble: BTreeMap::new(),
             poison: None,
@@ -128,11 +139,19 @@ impl Tape {
             channel: Vec::new(),
             under_way: None,
             written: Vec::new(),
+            receipts: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            failures: BTreeMap::new(),
             accepted: Vec::new(),
             broken: Vec::new(),
             scores: BTreeMap::new(),
             mishaps: BTreeMap::new(),
         }
+    }
+
+    pub fn set_clock(&mut self, now: Timestamp, time: Timestamp) {
+        (self.now, self.time) = (now, time);
+        self.looked = tokio::time::Instant::now();
     }
 
     /// What is under way is not known to have arrived: the process died, or could not write it down.
@@ -155,11 +174,30 @@ impl Tape {
         self.written.clear();
     }
 
+    /// What has arrived, and beadle may not know it yet.
+    pub fn doubtful(&self) -> BTreeSet<String> {
+        let doubtful = self
+            .messages
+            .iter()
+            .filter(|(_, one)| one.doubtful && !one.accepted.is_empty() || one.arrived_before);
+        doubtful.map(|(id, _)| id.clone()).collect()
+    }
+
     /// A database that was restored has forgotten ids, and makes them anew; but what was written down
     /// before the backup is in it.
-    pub fn forget(&mut self) {
-        let stranded = || Message { stranded: true, ..Message::default() };
-        self.messages = self.notifications.keys().map(|id| (id.clone(), stranded())).collect();
+    pub fn forget(&mut self, doubtful: &BTreeSet<String>) {
+        let stranded = |id: &String| {
+            let arrived_before = doubtful.contains(id);
+            Message { stranded: true, arrived_before, ..Message::default() }
+        };
+        let ids = self.notifications.keys();
+        self.messages = ids.map(|id| (id.clone(), stranded(id))).collect();
+    }
+
+    /// To which endpoint a message that arrived went.
+    pub fn endpoint(&self, id: &str) -> String {
+        let (receipt, _) = self.receipts.iter().find(|(_, of)| *of == id).unwrap();
+        receipt.rsplit_once('/').unwrap().0.to_owned()
     }
 
     fn render(&mut self, id: &str, notification: &Notification) {
@@ -206,6 +244,13 @@ impl Tape {
             remote_id = self.accept(endpoint, medium, notification, payload, delivery);
         }
         let unknown = matches!(error, Some(NotifyError::Uncertain { .. }));
+        match &error {
+            Some(NotifyError::Permanent { .. }) => {
+                self.refused.insert(delivery.dedup_key.clone());
+            }
+            Some(_) => *self.failures.entry(delivery.dedup_key.clone()).or_default() += 1,
+            None => {}
+        }
         if let Some(under_way) = &mut self.under_way {
             under_way.accepted = accept;
             under_way.known_unknown = unknown;
@@ -303,14 +348,16 @@ impl Tape {
         }
         let remote_id = format!("{endpoint}/{}", self.scores[medium].attempts);
         message.accepted.push(self.time);
+        self.receipts.insert(remote_id.clone(), delivery.dedup_key.clone());
         message.remote_id.clone_from(&remote_id);
         self.accepted.push(Accepted {
             endpoint: endpoint.to_owned(),
             notification,
             says_late: payload.contains("late by"),
             due_at: delivery.due_at,
+            at: self.now + self.looked.elapsed(),
             bound: message.doubtful || message.stranded,
-            repeated: known.is_some(),
+            repeated: known.is_some() || message.arrived_before,
         });
         if medium == "bot" {
             self.channel.push((payload.to_owned(), remote_id.clone(), self.time));
