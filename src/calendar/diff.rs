@@ -989,10 +989,11 @@ fn single_dates(
     }
     let out = taken_out(before, &change.after, cx).into_iter();
     let back = taken_out(&change.after, before, cx).into_iter();
-    let out = out.map(|date| (ChangeKind::Cancelled, before, date));
-    let back = back.map(|date| (ChangeKind::Reinstated, &change.after, date));
-    for (kind, series, date) in out.chain(back) {
-        let on = occurrence_of(series, date, cx);
+    let out = out.map(|date| (ChangeKind::Cancelled, date));
+    let back = back.map(|date| (ChangeKind::Reinstated, date));
+    for (kind, date) in out.chain(back) {
+        // By the name that the series has now, of which people hear at the same time.
+        let on = occurrence_of(&change.after, date, cx);
         if overridden.contains(&identity::key(&on, true)) {
             continue;
         }

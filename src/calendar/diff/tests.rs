@@ -578,6 +578,17 @@ fn a_date_taken_out_of_a_series_is_cancelled_and_put_back_is_on_again() {
     assert_eq!(feed.poll(&[weekly()]), [""; 0]);
 }
 
+#[test]
+fn a_date_taken_out_of_a_series_that_is_renamed_has_its_new_name() {
+    let mut feed = Feed::of(&[weekly()]).at_once();
+    let mut without = Event { summary: "Coffee".to_owned(), ..weekly() };
+    without.recurrence.exdates = vec![event("", "", "2026-12-02T15:00").start];
+    let events = vec![(without.clone(), print(&without))];
+    let out = feed.reading(Reading { events, complete: true, ..Reading::default() });
+    let told: Vec<_> = out.changes.iter().map(|c| (c.kind, c.after.summary.as_str())).collect();
+    assert_eq!(told, [(ChangeKind::Updated, "Coffee"), (ChangeKind::Cancelled, "Coffee")]);
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let uid = prop_oneof![
         "[a-e]",
