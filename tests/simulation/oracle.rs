@@ -166,6 +166,8 @@ pub struct Oracle {
     /// May hear the same again, for the same reason.
     again: BTreeSet<(String, u32)>,
     again_reminded: BTreeSet<(String, Remind)>,
+    /// By which name of its event each was told last, and when by the clock.
+    told_as: BTreeMap<(String, Remind), (String, Timestamp)>,
     again_digests: BTreeSet<(String, Date)>,
     /// Of what was told since a backup was made its outbox knows nothing.
     forgotten: BTreeSet<(String, Remind)>,
@@ -212,6 +214,7 @@ impl Oracle {
             unsure: BTreeSet::new(),
             again: BTreeSet::new(),
             again_reminded: BTreeSet::new(),
+            told_as: BTreeMap::new(),
             again_digests: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             quiet: BTreeSet::new(),
@@ -527,7 +530,7 @@ impl Oracle {
                 if so.is_some_and(|so| !so.contains(&words)) {
                     return Err(format!("{endpoint}: {remind:?} says {words:?}, and was {so:?}"));
                 }
-                self.heard_reminder(endpoint, remind, now, repeated)
+                self.heard_reminder(endpoint, remind, &event.summary, now, repeated)
             }
             Kind::Digest { from, .. } => {
                 let key = (endpoint.to_owned(), *from);
@@ -623,6 +626,7 @@ impl Oracle {
         &mut self,
         endpoint: &str,
         remind: Remind,
+        title: &str,
         now: Timestamp,
         repeated: bool,
     ) -> Verdict {
@@ -635,8 +639,11 @@ impl Oracle {
             return Err(format!("{endpoint}: reminded too late: {remind:?}"));
         }
         self.owed.remove(&key);
+        // The clock was set back, and the event renamed since.
+        let before = self.told_as.insert(key.clone(), (title.to_owned(), now));
+        let renamed = before.is_some_and(|(name, at)| at > now && name != title);
         if !self.reminded.insert(key.clone()) {
-            let may = repeated || self.again_reminded.remove(&key);
+            let may = repeated || renamed || self.again_reminded.remove(&key);
             return if may { Ok(()) } else { Err(format!("{endpoint}: twice {remind:?}")) };
         }
         match self.allowed.remove(&key) {
