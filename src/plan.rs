@@ -673,8 +673,8 @@ pub fn too_frequent(upcoming: &[Upcoming]) -> HashMap<(&str, &EventKey), &Upcomi
 
 /// The reminders due in `(after, until]`, in order.
 ///
-/// Reminders are not stored ahead of their time: they follow from the events as they are when they
-/// fall due, so one for a time that is no longer true cannot exist.
+/// They follow from the events as they are, and are planned anew when these change, so that there is
+/// none for a time that is no longer true.
 pub fn reminders(
     cx: &Context<'_>,
     upcoming: &[Upcoming],

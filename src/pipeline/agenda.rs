@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, warn};
 
 use crate::calendar::Warning;
+use crate::notify;
 use crate::plan::{self, Digest, Planned, Watch};
 use crate::store::{Delivery, NewDelivery, StoreError};
 
@@ -379,9 +380,8 @@ fn source_of_digest(digest: &Digest) -> String {
     format!("digest {}", digest.name)
 }
 
-/// By more than what the machine may take for it.
 fn is_late(reminder: &NewDelivery, now: Timestamp) -> bool {
-    now.duration_since(reminder.due_at) > SignedDuration::from_mins(1)
+    notify::is_late(reminder.due_at, now)
 }
 
 /// After a pause, of several reminders missed for one event only the last is of use.
